@@ -1,0 +1,36 @@
+//! The replication core of Peerloom.
+//!
+//! Decides everything and waits for nothing: documents and the rules by which copies merge, the wire format, the
+//! handshake, and the session between two replicas as a state machine, together with the traits that storage,
+//! transports and conflict handlers implement. There is no clock, socket, thread, file or randomness in here, which
+//! lets the very same code run in production, in a simulator and in a model checker.
+
+#![no_std]
+
+extern crate alloc;
+
+mod codec;
+mod document;
+mod feed;
+mod handler;
+mod id;
+mod stamp;
+mod storage;
+mod transport;
+mod version_vector;
+
+pub use codec::DecodeError;
+pub use document::{Document, Dot, Head, MalformedDocument, Merged, Record, State};
+pub use feed::{Checkpoint, History, Sequence};
+pub use handler::{ConflictHandler, LastWriteWins};
+pub use id::{
+    CollectionName, DOCUMENT_ID_BYTES_MAX, DocumentId, Incarnation, InvalidName, Opening, ReplicaId,
+    StoreName, Topic,
+};
+pub use stamp::{Clock, MalformedStamp, Stamp};
+pub use storage::{Batch, CommitError, IdRange, PageLimits, Put, Storage, StorageError, Store};
+pub use transport::{
+    Connection, MESSAGE_BYTES_MIN, Membership, MessageReceiver, MessageSender, PeerAddress, Transport,
+    TransportError,
+};
+pub use version_vector::{Context, Knowledge, VersionVector};

@@ -1,0 +1,134 @@
+//! The transport contract: joining a topic, and the connections that come of it.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::id::Topic;
+
+/// Brings the members of a topic together.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Joins a topic. From then on the transport connects to its other members, each pair once.
+    async fn join(&self, topic: &Topic) -> Result<Box<dyn Membership>, TransportError>;
+}
+
+/// Being a member of a topic. Dropping it leaves the topic; connections made before live on.
+#[async_trait]
+pub trait Membership: Send {
+    /// The next connection to another member, whichever side asked for it. Waits as long as there is none.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the membership: the topic must be joined again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no connection.
+    async fn accept(&mut self) -> Result<Connection, TransportError>;
+
+    /// Asks for a new connection to a member whose last one is closed. It comes by [`Membership::accept`] on
+    /// both sides. Nothing happens if the member has left, if a connection to it is open, or if it is the other
+    /// side's turn to connect. Returns at once.
+    fn redial(&mut self, peer: &PeerAddress);
+}
+
+/// Where a peer is, in the words of its transport. For display, and for [`Membership::redial`].
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PeerAddress(Arc<str>);
+
+impl PeerAddress {
+    /// An address as the transport writes it.
+    pub fn new(address: &str) -> Self {
+        Self(address.into())
+    }
+
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl core::fmt::Display for PeerAddress {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A connection to one peer: messages in both directions, in order, each once, until it is closed as a whole.
+pub struct Connection {
+    /// Where the other end is.
+    pub peer: PeerAddress,
+    /// The most bytes of one message. At least [`MESSAGE_BYTES_MIN`].
+    pub message_bytes_max: usize,
+    /// What both ends of this very connection see alike and nobody in the middle can, such as the
+    /// fingerprints of both certificates. `None` if the transport has nothing of the kind.
+    pub channel_binding: Option<Bytes>,
+    /// The sending end.
+    pub sender: Box<dyn MessageSender>,
+    /// The receiving end.
+    pub receiver: Box<dyn MessageReceiver>,
+}
+
+impl core::fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// The least that a transport must be able to carry in one message.
+pub const MESSAGE_BYTES_MIN: usize = 1024;
+
+/// The sending end of a connection. Dropping it closes the connection.
+#[async_trait]
+pub trait MessageSender: Send {
+    /// Sends a message of 1 to `message_bytes_max` bytes.
+    ///
+    /// Returns once the transport has taken it, and waits while the other end does not keep up, so that nothing
+    /// piles up. What was taken arrives, unless the connection breaks.
+    ///
+    /// # Cancel safety
+    ///
+    /// After dropping the future the message may have been taken or not.
+    async fn send(&mut self, message: Bytes) -> Result<(), TransportError>;
+
+    /// Closes the connection after what was taken before, as far as the transport can tell.
+    async fn close(&mut self);
+}
+
+/// The receiving end of a connection. Dropping it closes the connection.
+#[async_trait]
+pub trait MessageReceiver: Send {
+    /// The next message. `None` once the connection is closed and every message that arrived was received.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no message.
+    async fn receive(&mut self) -> Option<Bytes>;
+}
+
+/// Why a topic could not be joined or a message not sent.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The connection or the membership is closed.
+    #[error("the connection is closed")]
+    Closed,
+    /// The message is larger than the connection carries.
+    #[error("a message of {bytes} bytes exceeds the connection's {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The transport failed. Trying again may help.
+    #[error("the transport failed: {detail}")]
+    Failed {
+        /// What it said.
+        detail: String,
+    },
+}
