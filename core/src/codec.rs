@@ -88,10 +88,6 @@ impl Writer {
         self.encoder.into_writer()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.encoder.writer().len()
-    }
-
     pub(crate) fn array(&mut self, items: usize) -> &mut Self {
         written(self.encoder.array(items as u64));
         self

@@ -83,6 +83,11 @@ impl History {
         self.begun.iter().copied()
     }
 
+    /// The incarnation that committed last.
+    pub fn last(&self) -> Option<Incarnation> {
+        self.begun.last().map(|last| last.1)
+    }
+
     /// Whether this store's feed was ever written by that incarnation, as far as it remembers.
     pub fn contains(&self, incarnation: Incarnation) -> bool {
         self.begun.iter().any(|entry| entry.1 == incarnation)

@@ -13,24 +13,41 @@ mod codec;
 mod document;
 mod feed;
 mod handler;
+mod handshake;
 mod id;
+mod replica;
+mod session;
 mod stamp;
 mod storage;
+mod time;
 mod transport;
 mod version_vector;
+mod wire;
 
 pub use codec::DecodeError;
 pub use document::{Document, Dot, Head, MalformedDocument, Merged, Record, State};
 pub use feed::{Checkpoint, History, Sequence};
 pub use handler::{ConflictHandler, LastWriteWins};
+pub use handshake::{Identity, TopicKey};
 pub use id::{
     CollectionName, DOCUMENT_ID_BYTES_MAX, DocumentId, Incarnation, InvalidName, Opening, ReplicaId,
     StoreName, Topic,
 };
+pub use replica::{
+    Applied, CONFLICT_PREFIX, Committable, Condition, LoadError, MalformedMetadata, Notice, Outcome, Page,
+    Replica, ReplicaLimits, Resolver, Seen, Snapshot, Transaction, Write, WriteError, Written,
+    checkpoint_from_value, checkpoint_key,
+};
+pub use session::{
+    CloseReason, CollectionIndex, Effect, Event, Input, Refusal, Scanned, Session, SessionConfig,
+    SessionCounters, SessionLimits, Share, Violation,
+};
 pub use stamp::{Clock, MalformedStamp, Stamp};
 pub use storage::{Batch, CommitError, IdRange, PageLimits, Put, Storage, StorageError, Store};
+pub use time::Now;
 pub use transport::{
     Connection, MESSAGE_BYTES_MIN, Membership, MessageReceiver, MessageSender, PeerAddress, Transport,
     TransportError,
 };
 pub use version_vector::{Context, Knowledge, VersionVector};
+pub use wire::FrameError;

@@ -1,0 +1,124 @@
+//! Who is at the other end: the identity of a replica, the key of a topic, and the proof of both.
+//!
+//! Each side proves, over both Hellos and the transport's channel binding, that it knows the topic key (HMAC-SHA-256,
+//! RFC 2104) and that it holds the identity it named (Ed25519, RFC 8032). The two Hellos stand in the proof in the order
+//! of prover, verifier, so that a proof cannot be sent back to where it came from.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::id::{ReplicaId, Topic};
+
+/// Separates these proofs from anything else the keys may ever sign.
+const CONTEXT: &[u8] = b"peerloom 1 handshake";
+
+/// The key pair of a replica. Its public half makes the [`ReplicaId`].
+#[derive(Clone)]
+pub struct Identity {
+    key: SigningKey,
+}
+
+impl Identity {
+    /// The identity that belongs to a secret of 32 random bytes.
+    pub fn from_secret(secret: &[u8; 32]) -> Self {
+        Self { key: SigningKey::from_bytes(secret) }
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.key.verifying_key().to_bytes()
+    }
+
+    /// The id of the replica.
+    pub fn replica_id(&self) -> ReplicaId {
+        ReplicaId::of_public_key(&self.public_key())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Identity({})", self.replica_id())
+    }
+}
+
+/// What everybody in a room knows and nobody else should: 32 bytes.
+#[derive(Clone, Eq, PartialEq)]
+pub struct TopicKey([u8; 32]);
+
+impl TopicKey {
+    /// A key of 32 random bytes.
+    pub const fn new(key: [u8; 32]) -> Self {
+        Self(key)
+    }
+
+    /// The key of a room that has none: derived from the topic, so that whoever knows its name may join.
+    pub fn of_open_topic(topic: &Topic) -> Self {
+        let mut mac = mac(b"peerloom 1 open topic");
+        mac.update(topic.as_str().as_bytes());
+        Self(mac.finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for TopicKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TopicKey(…)")
+    }
+}
+
+/// A proof of the topic key and of the identity.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Proof {
+    pub(crate) topic: [u8; 32],
+    pub(crate) identity: [u8; 64],
+}
+
+/// What both sides saw of one handshake, as one of them tells it.
+pub(crate) struct Transcript<'a> {
+    /// The Hello of the side that proves, as it was sent.
+    pub(crate) prover: &'a [u8],
+    /// The Hello of the side that verifies.
+    pub(crate) verifier: &'a [u8],
+    pub(crate) channel_binding: Option<&'a [u8]>,
+}
+
+impl Transcript<'_> {
+    pub(crate) fn prove(&self, key: &TopicKey, identity: &Identity) -> Proof {
+        let transcript = self.bytes();
+        let mut mac = mac(&key.0);
+        mac.update(&transcript);
+        Proof {
+            topic: mac.finalize().into_bytes().into(),
+            identity: identity.key.sign(&transcript).to_bytes(),
+        }
+    }
+
+    pub(crate) fn proves_topic(&self, key: &TopicKey, proof: &Proof) -> bool {
+        let mut mac = mac(&key.0);
+        mac.update(&self.bytes());
+        mac.verify_slice(&proof.topic).is_ok()
+    }
+
+    pub(crate) fn proves_identity(&self, public_key: &[u8; 32], proof: &Proof) -> bool {
+        let signature = Signature::from_bytes(&proof.identity);
+        VerifyingKey::from_bytes(public_key)
+            .is_ok_and(|key| key.verify_strict(&self.bytes(), &signature).is_ok())
+    }
+
+    /// Each part behind its length, so that no two transcripts run into the same bytes.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for part in [CONTEXT, self.prover, self.verifier, self.channel_binding.unwrap_or_default()] {
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+}
+
+fn mac(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}

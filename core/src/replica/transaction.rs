@@ -1,0 +1,495 @@
+//! One read-decide-commit: any number of writes and pages that become one atomic batch.
+//!
+//! Each write is accepted or refused for itself; a refused one leaves no trace in the batch. Nothing here
+//! takes effect until the batch is durable and [`Replica::committed`] is told so, but for the stamps, which
+//! are handed out for good.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+
+use bytes::Bytes;
+
+use super::{Replica, last_write, metadata};
+use crate::document::{Document, Dot, Head, Merged, Record, State};
+use crate::feed::{Checkpoint, History, Sequence};
+use crate::id::{DocumentId, Incarnation};
+use crate::stamp::Stamp;
+use crate::storage::{Batch, Put};
+use crate::time::Now;
+use crate::version_vector::{Context, Knowledge};
+
+/// Calls the conflict handler. Fallible, because the handler is not ours: whoever drives the replica catches its panics.
+pub trait Resolver {
+    /// The view of a document with these heads, or `None` if the handler failed.
+    fn resolve(&mut self, heads: &[Head]) -> Option<State>;
+
+    /// The annotations of a write, or `None` if the handler failed.
+    fn annotate(&mut self, seen: Option<&State>, next: &State, dot: Dot) -> Option<Bytes>;
+}
+
+/// A local write.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Write {
+    /// The document.
+    pub id: DocumentId,
+    /// Whether the document is deleted by it.
+    pub deleted: bool,
+    /// The new body.
+    pub body: Bytes,
+    /// What the writer had seen.
+    pub seen: Seen,
+    /// What must be so for the write to be made.
+    pub condition: Condition,
+}
+
+/// What a writer had seen of a document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Seen {
+    /// Everything that is there now: the write supersedes all of it.
+    Current,
+    /// What was read some time ago, perhaps on another replica: the write supersedes this much, and stands beside the rest.
+    Read {
+        /// The context that was read, empty if there was no document.
+        context: Context,
+        /// The state that was read.
+        state: Option<State>,
+    },
+}
+
+/// What must be so for a write to be made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// Nothing.
+    None,
+    /// There is no such document, or it is deleted.
+    Absent,
+    /// The document is there and not deleted.
+    Present,
+}
+
+/// Why a write was refused. Nothing of it was done.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The document is there already. Read it and save it, or put over it.
+    #[error("the document {id} exists already")]
+    Exists {
+        /// The document.
+        id: DocumentId,
+    },
+    /// There is no such document.
+    #[error("there is no document {id}")]
+    Missing {
+        /// The document.
+        id: DocumentId,
+    },
+    /// The document has so many unsettled versions that another one beside them is refused. Settle it, or read it again and write over
+    /// what is there.
+    #[error(
+        "the document {id} has {heads} versions beside each other, {heads_max} are allowed; settle them first"
+    )]
+    TooManyHeads {
+        /// The document.
+        id: DocumentId,
+        /// How many it has.
+        heads: usize,
+        /// The limit.
+        heads_max: usize,
+    },
+    /// The body is too large. Split the document.
+    #[error("the body of {id} has {bytes} bytes, {bytes_max} are allowed")]
+    BodyTooLarge {
+        /// The document.
+        id: DocumentId,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The versions of the document together are too large to be sent. Settle it first.
+    #[error(
+        "the versions of {id} would have {bytes} bytes together, {bytes_max} are allowed; settle them first"
+    )]
+    DocumentTooLarge {
+        /// The document.
+        id: DocumentId,
+        /// Their size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The clock is at the end of its range, near the year 6400.
+    #[error("the clock has no stamp left")]
+    ClockExhausted,
+}
+
+/// A write that is in the batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// Its name.
+    pub dot: Dot,
+    /// How many versions the document has now; more than one means a conflict.
+    pub heads: usize,
+}
+
+/// A page of a peer's changes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Page {
+    /// The documents.
+    pub documents: Vec<(DocumentId, Document)>,
+    /// Where the checkpoint is kept, and how far the feed is read once the page is durable.
+    pub checkpoint: Option<(Bytes, Checkpoint)>,
+    /// What the peer vouches for: with this page, every one of these writes is here.
+    pub knowledge: Knowledge,
+}
+
+/// What became of a page.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    /// How many documents the page held.
+    pub documents: usize,
+    /// How many of them held nothing new.
+    pub duplicates: usize,
+    /// Origins of which the page held nothing new: the peer need not send what comes from them at once.
+    pub duplicate_origins: Vec<Incarnation>,
+    /// Positions in the changefeed of documents that are now exactly as the peer has them.
+    pub as_sent: Vec<RangeInclusive<Sequence>>,
+}
+
+/// Something worth telling the application.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Notice {
+    /// Versions of the document stand beside each other now.
+    Conflict {
+        /// The document.
+        id: DocumentId,
+        /// How many versions.
+        heads: usize,
+    },
+    /// The conflict handler panicked. The last write wins in this view.
+    HandlerFailed {
+        /// The document.
+        id: DocumentId,
+    },
+    /// Page number `page` of the transaction brought a stamp too far ahead of the local clock. It was accepted and did not move the clock.
+    ClockAhead {
+        /// The page.
+        page: usize,
+        /// The first document that has such a stamp.
+        id: DocumentId,
+        /// How far ahead, in milliseconds.
+        ahead_ms: u64,
+    },
+    /// Page number `page` of the transaction brought writes of this replica's live incarnation that it does not remember: its machine
+    /// was restored or copied while running.
+    RolledBack {
+        /// The page.
+        page: usize,
+        /// Whether the replica writes under a new incarnation now.
+        rotated: bool,
+    },
+}
+
+/// What a transaction did, besides its batch.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Outcome {
+    /// What became of each page, in the order they were applied.
+    pub pages: Vec<Applied>,
+    /// What is worth telling.
+    pub notices: Vec<Notice>,
+}
+
+/// What the replica becomes once the batch is durable. Pass it to [`Replica::committed`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Committable {
+    pub(super) end: Sequence,
+    pub(super) history: Option<Arc<History>>,
+    pub(super) known: Knowledge,
+}
+
+struct Slot {
+    before: Option<(Sequence, bool)>,
+    document: Option<Document>,
+    view: Option<State>,
+    /// The place in `changed`, if it changed.
+    changed: bool,
+    /// The page that brought it as it is now.
+    as_sent_by: Option<usize>,
+}
+
+/// Writes and pages on their way to one batch.
+pub struct Transaction<'r> {
+    replica: &'r mut Replica,
+    now: Now,
+    fresh: Incarnation,
+    slots: BTreeMap<DocumentId, Slot>,
+    changed: Vec<DocumentId>,
+    metadata: BTreeMap<Bytes, Option<Bytes>>,
+    known: Knowledge,
+    pages: Vec<Applied>,
+    notices: Vec<Notice>,
+}
+
+impl<'r> Transaction<'r> {
+    pub(super) fn new(
+        replica: &'r mut Replica,
+        now: Now,
+        fresh: Incarnation,
+        documents: impl IntoIterator<Item = (DocumentId, Option<Record>)>,
+    ) -> Self {
+        let slots = documents.into_iter().map(|(id, record)| (id, Slot::new(record))).collect();
+        Self {
+            replica,
+            now,
+            fresh,
+            slots,
+            changed: Vec::new(),
+            metadata: BTreeMap::new(),
+            known: Knowledge::default(),
+            pages: Vec::new(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Places a local write. The document must be among those that the transaction began with.
+    pub fn write(&mut self, write: Write, resolver: &mut dyn Resolver) -> Result<Written, WriteError> {
+        let Write { id, deleted, body, seen, condition } = write;
+        let limits = self.replica.limits.clone();
+        if body.len() > limits.body_bytes_max {
+            return Err(WriteError::BodyTooLarge { id, bytes: body.len(), bytes_max: limits.body_bytes_max });
+        }
+        self.replica.distrust_parted_clocks(self.now, self.fresh);
+        let slot = self.slots.get_mut(&id).expect("the transaction began with this document");
+        let view = slot.view(resolver);
+        let present = view.as_ref().is_some_and(|view| !view.deleted);
+        match condition {
+            Condition::Absent if present => return Err(WriteError::Exists { id }),
+            Condition::Present if !present => return Err(WriteError::Missing { id }),
+            _ => {}
+        }
+        let local = slot.document.as_ref();
+        let (context, read) = match seen {
+            Seen::Current => (local.map(|local| local.context().clone()).unwrap_or_default(), view),
+            Seen::Read { context, state } => (context, state),
+        };
+        let beside =
+            local.map_or(0, |local| local.heads().iter().filter(|head| !head.dot.is_in(&context)).count());
+        if beside + 1 > limits.heads_max {
+            return Err(WriteError::TooManyHeads { id, heads: beside, heads_max: limits.heads_max });
+        }
+        let dot =
+            self.replica.dot(self.now, self.fresh, local, &context).ok_or(WriteError::ClockExhausted)?;
+        let mut state = State { deleted, body, annotations: Bytes::new() };
+        match resolver.annotate(read.as_ref(), &state, dot) {
+            Some(annotations) => state.annotations = annotations,
+            None => self.notices.push(Notice::HandlerFailed { id: id.clone() }),
+        }
+        let document = Document::write(local, dot, state, &context);
+        if document.bytes() > limits.document_bytes_max {
+            let (bytes, bytes_max) = (document.bytes(), limits.document_bytes_max);
+            return Err(WriteError::DocumentTooLarge { id, bytes, bytes_max });
+        }
+        let heads = document.heads().len();
+        slot.becomes(document, None, &id, &mut self.changed);
+        self.known.advance(dot.incarnation, dot.stamp);
+        Ok(Written { dot, heads })
+    }
+
+    /// Merges a page of a peer's changes. Its documents must be among those that the transaction began with.
+    pub fn apply(&mut self, page: Page) {
+        let number = self.pages.len();
+        let mut applied = Applied { documents: page.documents.len(), ..Applied::default() };
+        let (mut duplicate, mut useful) = (Vec::new(), Vec::new());
+        for (id, remote) in page.documents {
+            self.look_for_oddities(number, &id, remote.context());
+            let slot = self.slots.get_mut(&id).expect("the transaction began with this document");
+            let merged = match &slot.document {
+                Some(local) => local.merge(&remote),
+                None => Merged::Changed(remote.clone()),
+            };
+            let seen_before = match &merged {
+                Merged::Unchanged => &mut duplicate,
+                Merged::Changed(_) => &mut useful,
+            };
+            for (incarnation, _) in remote.context().iter() {
+                if seen_before.last() != Some(&incarnation) {
+                    seen_before.push(incarnation);
+                }
+            }
+            match merged {
+                Merged::Unchanged => applied.duplicates += 1,
+                Merged::Changed(document) => {
+                    let as_sent = document.context() == remote.context();
+                    slot.becomes(document, as_sent.then_some(number), &id, &mut self.changed);
+                }
+            }
+        }
+        useful.sort_unstable();
+        duplicate.sort_unstable();
+        duplicate.dedup();
+        duplicate.retain(|origin| useful.binary_search(origin).is_err());
+        applied.duplicate_origins = duplicate;
+        self.known.join(&page.knowledge);
+        if let Some((key, checkpoint)) = page.checkpoint {
+            self.metadata.insert(key, Some(metadata::checkpoint_value(&checkpoint)));
+        }
+        self.pages.push(applied);
+    }
+
+    /// Hands out sequences and makes the views: the batch to commit, what the replica becomes with it, and what is worth telling.
+    pub fn finish(mut self, resolver: &mut dyn Resolver) -> (Batch, Committable, Outcome) {
+        let snapshot = &self.replica.snapshot;
+        let (mut end, begins) = (snapshot.end, snapshot.history.last());
+        let mut history = None;
+        if !self.changed.is_empty() && begins != Some(snapshot.incarnation) {
+            history = Some(self.begin_incarnation());
+        }
+        let mut records = Vec::with_capacity(self.changed.len());
+        for id in core::mem::take(&mut self.changed) {
+            end = end.next();
+            records.push(self.put(id, end, resolver));
+        }
+        if !records.is_empty() {
+            self.metadata
+                .insert(Bytes::from_static(metadata::END_KEY), Some(metadata::number_value(end.number())));
+        }
+        let known: Knowledge = self.replica.snapshot.knowledge.lacks(&self.known).collect();
+        for (incarnation, stamp) in known.iter() {
+            self.metadata
+                .insert(metadata::known_key(incarnation), Some(metadata::number_value(stamp.number())));
+        }
+        let batch = Batch { records, metadata: self.metadata.into_iter().collect() };
+        (batch, Committable { end, history, known }, Outcome { pages: self.pages, notices: self.notices })
+    }
+
+    fn begin_incarnation(&mut self) -> Arc<History> {
+        let snapshot = &self.replica.snapshot;
+        let (first, incarnation) = (snapshot.end.next(), snapshot.incarnation);
+        let mut history = History::clone(&snapshot.history);
+        let forgotten = history.begin(first, incarnation, self.replica.limits.history_incarnations_max);
+        self.metadata.extend(forgotten.into_iter().map(|(first, _)| (metadata::begun_key(first), None)));
+        self.metadata.insert(metadata::begun_key(first), Some(metadata::number_value(incarnation.number())));
+        Arc::new(history)
+    }
+
+    fn put(&mut self, id: DocumentId, sequence: Sequence, resolver: &mut dyn Resolver) -> Put {
+        let slot = self.slots.get_mut(&id).expect("a changed document has a slot");
+        let document = slot.document.take().expect("a changed document is there");
+        if let Some(page) = slot.as_sent_by {
+            note_sequence(&mut self.pages[page].as_sent, sequence);
+        }
+        let resolved = resolve(&document, &id, resolver, &mut self.notices);
+        let was_in_conflict = slot.before.is_some_and(|before| before.1);
+        match (was_in_conflict, document.in_conflict()) {
+            (false, true) => self.metadata.insert(metadata::conflict_key(&id), Some(Bytes::new())),
+            (true, false) => self.metadata.insert(metadata::conflict_key(&id), None),
+            _ => None,
+        };
+        if document.in_conflict() {
+            self.notices.push(Notice::Conflict { id: id.clone(), heads: document.heads().len() });
+        }
+        let replaces = slot.before.map(|before| before.0);
+        Put { record: Record { id, sequence, document, resolved }, replaces }
+    }
+
+    /// Stamps far ahead, and writes under the live incarnation that this replica never made.
+    fn look_for_oddities(&mut self, page: usize, id: &DocumentId, context: &Context) {
+        let ahead_max = self.replica.stamp_ahead_max(self.now);
+        let newest = context.newest();
+        let page_of = |notice: &Notice| match notice {
+            Notice::ClockAhead { page, .. } => Some(*page),
+            _ => None,
+        };
+        if newest > ahead_max && self.notices.iter().rev().find_map(page_of) != Some(page) {
+            let ahead_ms = newest.unix_ms().saturating_sub(self.now.unix_ms);
+            self.notices.push(Notice::ClockAhead { page, id: id.clone(), ahead_ms });
+        }
+        let live = self.replica.snapshot.incarnation;
+        if context.stamp(live) > self.replica.clock.last() {
+            let rotated = self.replica.rotate(self.now, self.fresh);
+            self.notices.push(Notice::RolledBack { page, rotated });
+        }
+    }
+}
+
+impl Replica {
+    /// A dot that neither the document nor the writer has seen.
+    fn dot(&mut self, now: Now, fresh: Incarnation, local: Option<&Document>, seen: &Context) -> Option<Dot> {
+        let ahead_max = self.stamp_ahead_max(now);
+        let contexts = || local.map(Document::context).into_iter().chain([seen]);
+        let moving =
+            |context: &Context| context.iter().map(|entry| entry.1).filter(|&s| s <= ahead_max).max();
+        let newest = contexts().filter_map(moving).max().unwrap_or_default();
+        let stamp = self.clock.tick(now.unix_ms, newest, ahead_max)?;
+        let taken =
+            |incarnation: Incarnation, stamp: Stamp| contexts().any(|c| c.stamp(incarnation) >= stamp);
+        if !taken(self.snapshot.incarnation, stamp) {
+            return Some(Dot { incarnation: self.snapshot.incarnation, stamp });
+        }
+        // Somebody wrote under this incarnation with stamps far ahead: leave it to him.
+        self.last_rotation = None;
+        self.rotate(now, fresh);
+        let stamp = self.clock.tick(now.unix_ms, newest, ahead_max)?;
+        assert!(!taken(fresh, stamp), "a fresh incarnation has written nothing");
+        Some(Dot { incarnation: fresh, stamp })
+    }
+}
+
+impl Slot {
+    fn new(record: Option<Record>) -> Self {
+        let before = record.as_ref().map(|record| (record.sequence, record.document.in_conflict()));
+        let (document, view) = match record {
+            Some(record) => (Some(record.document), record.resolved),
+            None => (None, None),
+        };
+        Self { before, document, view, changed: false, as_sent_by: None }
+    }
+
+    /// The view of the document as it is now in the transaction.
+    fn view(&mut self, resolver: &mut dyn Resolver) -> Option<State> {
+        let document = self.document.as_ref()?;
+        if document.in_conflict() && self.view.is_none() {
+            self.view = resolver.resolve(document.heads());
+        }
+        Some(self.view.clone().unwrap_or_else(|| last_write(document)))
+    }
+
+    fn becomes(
+        &mut self,
+        document: Document,
+        page: Option<usize>,
+        id: &DocumentId,
+        changed: &mut Vec<DocumentId>,
+    ) {
+        self.document = Some(document);
+        self.view = None;
+        self.as_sent_by = page;
+        if !core::mem::replace(&mut self.changed, true) {
+            changed.push(id.clone());
+        }
+    }
+}
+
+/// The view of a document in conflict; `None` where the only head is the view.
+pub(super) fn resolve(
+    document: &Document,
+    id: &DocumentId,
+    resolver: &mut dyn Resolver,
+    notices: &mut Vec<Notice>,
+) -> Option<State> {
+    document.in_conflict().then(|| {
+        resolver.resolve(document.heads()).unwrap_or_else(|| {
+            notices.push(Notice::HandlerFailed { id: id.clone() });
+            last_write(document)
+        })
+    })
+}
+
+fn note_sequence(ranges: &mut Vec<RangeInclusive<Sequence>>, sequence: Sequence) {
+    match ranges.last_mut() {
+        Some(last) if last.end().next() == sequence => *last = *last.start()..=sequence,
+        _ => ranges.push(sequence..=sequence),
+    }
+}

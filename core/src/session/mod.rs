@@ -1,0 +1,698 @@
+//! A session: one run of the protocol over one connection, as a state machine.
+//!
+//! [`Session::handle`] takes what happened and says what to do; [`Session::transmit`] gives the frames to
+//! send; [`Session::deadline`] tells when to call again at the latest. It knows the transport only as frames and the store only as
+//! effects, so whoever drives it chooses both.
+//!
+//! Both sides do the same. After the handshake each offers its collections; for each that both offer there is a link
+//! with a source half, which serves the local changefeed, and a sink half, which pulls the peer's.
+
+mod limits;
+mod link;
+mod reason;
+mod sink;
+mod source;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+pub use limits::SessionLimits;
+pub use reason::{CloseReason, Refusal, Violation};
+
+use crate::document::Record;
+use crate::feed::{Checkpoint, Sequence};
+use crate::handshake::{Identity, TopicKey, Transcript};
+use crate::id::{CollectionName, DocumentId, Incarnation, Opening, ReplicaId};
+use crate::replica::{Applied, Page, Snapshot};
+use crate::storage::PageLimits;
+use crate::time::Now;
+use crate::wire::{Assembler, Farewell, Fragments, Hello, Message, OfferIndex, PROTOCOL_VERSION};
+use link::Link;
+
+/// Above this many bytes waiting to be sent, nothing is added that can wait.
+const BACKLOG_BYTES_MAX: usize = 512 << 10;
+
+/// A collection's place among those shared with [`Input::Share`], from zero.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CollectionIndex(pub usize);
+
+/// What a session needs from the start.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Who we are.
+    pub identity: Identity,
+    /// The opening of our node.
+    pub opening: Opening,
+    /// 32 random bytes, new for every session.
+    pub nonce: [u8; 32],
+    /// The key of the room.
+    pub topic_key: TopicKey,
+    /// What the transport binds its connections with, if anything.
+    pub channel_binding: Option<Bytes>,
+    /// The most bytes of a frame.
+    pub frame_bytes_max: usize,
+    /// The bounds.
+    pub limits: SessionLimits,
+}
+
+/// A collection shared in the room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Share {
+    /// Its name. Collections of the same name are replicated with each other.
+    pub name: CollectionName,
+    /// The version of its schema, which must be the same on both sides.
+    pub schema_version: u32,
+    /// The id of its conflict handler.
+    pub handler: String,
+    /// Whether the peer may pull from it.
+    pub serves: bool,
+    /// Whether it pulls from the peer.
+    pub pulls: bool,
+    /// What names the filter on what is served, if there is one. The driver applies it, by
+    /// [`Scanned::served`].
+    pub filter: Option<String>,
+    /// The replica as it is now.
+    pub snapshot: Snapshot,
+    /// Incarnations that this replica hears from directly.
+    pub direct: Arc<BTreeSet<Incarnation>>,
+}
+
+/// A record of a scan.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scanned {
+    /// The record.
+    pub record: Record,
+    /// Whether the filter lets it through.
+    pub served: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// A frame arrived.
+    Received(Bytes),
+    /// A collection is shared in the room. It gets the next [`CollectionIndex`].
+    Share(Share),
+    /// The replica of a collection has committed something, or hears from others than before.
+    Committed {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The replica as it is now.
+        snapshot: Snapshot,
+        /// Incarnations that it hears from directly.
+        direct: Arc<BTreeSet<Incarnation>>,
+    },
+    /// Answers [`Effect::LoadCheckpoint`].
+    CheckpointLoaded {
+        /// The collection.
+        collection: CollectionIndex,
+        /// What was stored, if anything.
+        checkpoint: Option<Checkpoint>,
+    },
+    /// Answers [`Effect::Scan`].
+    Scanned {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The replica as it was *before* the scan.
+        snapshot: Snapshot,
+        /// What was read.
+        records: Vec<Scanned>,
+    },
+    /// Answers [`Effect::Apply`]: the page is durable.
+    Applied {
+        /// The collection.
+        collection: CollectionIndex,
+        /// What became of it.
+        applied: Applied,
+    },
+    /// An effect failed.
+    StorageFailed {
+        /// Why.
+        detail: String,
+    },
+    /// The driver refuses the peer.
+    Refuse(Refusal),
+    /// This side leaves the room.
+    Leave,
+    /// The transport has closed the connection.
+    ConnectionLost,
+    /// The deadline has come.
+    Tick,
+}
+
+/// What to do. At most one `Scan`, one `Apply` and one `LoadCheckpoint` per collection are under way at a time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Read the checkpoint that is stored for the peer.
+    LoadCheckpoint {
+        /// The collection.
+        collection: CollectionIndex,
+        /// Where it is kept in the metadata.
+        key: Bytes,
+    },
+    /// Take a snapshot of the replica, then read its changefeed.
+    Scan {
+        /// The collection.
+        collection: CollectionIndex,
+        /// After which sequence.
+        after: Sequence,
+        /// How much.
+        limits: PageLimits,
+    },
+    /// Merge a page of the peer's changes.
+    Apply {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The page.
+        page: Page,
+    },
+    /// The collection hears directly from another incarnation, or from none, over this session.
+    Direct {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The peer's incarnation.
+        origin: Incarnation,
+    },
+    /// Something worth telling.
+    Report(Event),
+    /// Send what [`Session::transmit`] still gives, then close the connection. The last effect.
+    Close(CloseReason),
+}
+
+/// Something that happened in a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer has proven the topic key and its identity.
+    Established {
+        /// Who it is.
+        peer: ReplicaId,
+        /// Its opening.
+        opening: Opening,
+    },
+    /// Both sides share a collection: it replicates from now on.
+    Shared {
+        /// The collection.
+        collection: CollectionIndex,
+    },
+    /// The schema versions differ: the collection does not replicate with this peer.
+    SchemaMismatch {
+        /// The collection.
+        collection: CollectionIndex,
+        /// Our version.
+        ours: u32,
+        /// The peer's.
+        theirs: u32,
+    },
+    /// The conflict handlers differ: heads converge, views may differ.
+    HandlerMismatch {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The peer's handler.
+        theirs: String,
+    },
+    /// The peer knows writes of an earlier incarnation of this replica that it does not remember: a backup was restored.
+    RolledBack {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The incarnation.
+        incarnation: Incarnation,
+    },
+    /// Every collection shared with the peer is caught up, both ways.
+    CaughtUp,
+    /// A document cannot be sent: its versions together are too large for the peer. Settling it helps.
+    DocumentTooLarge {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The document.
+        id: DocumentId,
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// How much a session has moved.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct SessionCounters {
+    /// Bytes of frames sent.
+    pub bytes_sent: u64,
+    /// Bytes of frames received.
+    pub bytes_received: u64,
+    /// Documents sent.
+    pub documents_sent: u64,
+    /// Documents received.
+    pub documents_received: u64,
+    /// Documents received that held nothing new.
+    pub documents_duplicate: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Greeting,
+    Proving { hello: Hello, hello_bytes: Bytes },
+    Open { peer: ReplicaId, message_bytes_max: u32, offers: u32 },
+    Closed,
+}
+
+/// One run of the protocol over one connection.
+#[derive(Clone, Debug)]
+pub struct Session {
+    config: SessionConfig,
+    phase: Phase,
+    started_at: Duration,
+    own_hello: Bytes,
+    assembler: Assembler,
+    outbox: VecDeque<Fragments>,
+    outbox_bytes: usize,
+    /// A Pong waits in the outbox: one answers any number of Pings.
+    pong_waits: bool,
+    /// Something was put off because too much waits to be sent.
+    backlogged: bool,
+    heard_at: Duration,
+    sent_at: Duration,
+    links: Vec<Link>,
+    /// The link for each of the peer's offers.
+    offered: BTreeMap<OfferIndex, usize>,
+    /// Offers of collections that we do not share, kept until we do.
+    unmatched: Vec<crate::wire::Offer>,
+    offers_received: usize,
+    counters: SessionCounters,
+    caught_up: bool,
+}
+
+impl Session {
+    /// Begins a session on a connection that was just made.
+    pub fn new(config: SessionConfig, now: Now) -> Self {
+        let hello = Message::Hello(Hello {
+            version_min: PROTOCOL_VERSION,
+            version_max: PROTOCOL_VERSION,
+            public_key: config.identity.public_key(),
+            opening: config.opening,
+            nonce: config.nonce,
+            message_bytes_max: config.limits.message_bytes_max,
+        });
+        let own_hello = hello.encode();
+        let mut session = Self {
+            config,
+            phase: Phase::Greeting,
+            started_at: now.monotonic,
+            own_hello: own_hello.clone(),
+            assembler: Assembler::default(),
+            outbox: VecDeque::new(),
+            outbox_bytes: 0,
+            pong_waits: false,
+            backlogged: false,
+            heard_at: now.monotonic,
+            sent_at: now.monotonic,
+            links: Vec::new(),
+            offered: BTreeMap::new(),
+            unmatched: Vec::new(),
+            offers_received: 0,
+            counters: SessionCounters::default(),
+            caught_up: false,
+        };
+        session.enqueue(own_hello);
+        session
+    }
+
+    /// Takes what happened; appends what to do.
+    pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        if let Err(reason) = self.take(now, input, effects).and_then(|()| self.go_on(now, effects)) {
+            self.close(reason, effects);
+        }
+    }
+
+    /// The next frame to send.
+    pub fn transmit(&mut self, now: Now) -> Option<Bytes> {
+        let message = self.outbox.front_mut()?;
+        let before = message.bytes_left();
+        let (frame, last) = message.next(self.config.frame_bytes_max);
+        self.outbox_bytes -= before - message.bytes_left();
+        if last {
+            self.outbox.pop_front();
+        }
+        self.pong_waits &= !self.outbox.is_empty();
+        self.sent_at = now.monotonic;
+        self.counters.bytes_sent += frame.len() as u64;
+        Some(frame)
+    }
+
+    /// When [`Input::Tick`] is due at the latest, on the monotonic clock.
+    pub fn deadline(&self) -> Option<Duration> {
+        let limits = &self.config.limits;
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Greeting | Phase::Proving { .. } => Some(self.started_at + limits.handshake_timeout),
+            Phase::Open { .. } if self.backlogged && self.outbox_bytes <= BACKLOG_BYTES_MAX / 2 => {
+                Some(Duration::ZERO)
+            }
+            Phase::Open { .. } => {
+                let silent = match self.outbox.is_empty() {
+                    true => self.heard_at + limits.silence_max,
+                    false => self.heard_at.min(self.sent_at) + limits.silence_max,
+                };
+                let ping = self.outbox.is_empty().then_some(self.sent_at + limits.keep_alive_interval);
+                let links = self.links.iter().filter(|_| !self.backlogged).filter_map(Link::deadline);
+                links.chain(ping).chain([silent]).min()
+            }
+        }
+    }
+
+    /// Who is at the other end, once that is proven.
+    pub fn peer(&self) -> Option<ReplicaId> {
+        match self.phase {
+            Phase::Open { peer, .. } => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Whether every collection shared with the peer is caught up both ways: everything committed here is durable there,
+    /// and the peer has said that there is nothing left to get from it.
+    pub fn is_caught_up(&self) -> bool {
+        let Phase::Open { offers, .. } = self.phase else { return false };
+        let mut matched = self.links.iter().filter(|link| link.is_matched());
+        self.offers_received >= offers as usize && matched.all(Link::is_caught_up)
+    }
+
+    /// How much it has moved.
+    pub fn counters(&self) -> SessionCounters {
+        self.counters
+    }
+
+    fn take(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+        match input {
+            Input::Received(frame) => return self.received(now, &frame, effects),
+            Input::Share(share) => self.share(share, effects),
+            Input::Committed { collection, snapshot, direct } => {
+                let delay = self.config.limits.update_delay;
+                self.links[collection.0].committed(now.monotonic, snapshot, direct, delay);
+            }
+            Input::CheckpointLoaded { collection, checkpoint } => {
+                let pull = self.links[collection.0].begin_pull(checkpoint, &self.config.limits);
+                self.send(&pull);
+            }
+            Input::Scanned { collection, snapshot, records } => {
+                let Phase::Open { message_bytes_max, .. } = self.phase else { return Ok(()) };
+                let source = &mut self.links[collection.0].source;
+                source.scanned(&snapshot, records, message_bytes_max);
+                effects.extend(
+                    source
+                        .too_large
+                        .drain(..)
+                        .map(|(id, bytes)| Effect::Report(Event::DocumentTooLarge { collection, id, bytes })),
+                );
+            }
+            Input::Applied { collection, applied } => {
+                self.counters.documents_duplicate += applied.duplicates as u64;
+                for message in self.links[collection.0].applied(now.monotonic, applied) {
+                    self.send(&message);
+                }
+            }
+            Input::StorageFailed { detail } => return Err(CloseReason::StorageFailed(detail)),
+            Input::Refuse(refusal) => return Err(CloseReason::Refused(refusal)),
+            Input::Leave => return Err(CloseReason::Left),
+            Input::ConnectionLost => return Err(CloseReason::ConnectionLost),
+            Input::Tick => {}
+        }
+        Ok(())
+    }
+
+    /// What can be done now, whatever happened.
+    fn go_on(&mut self, now: Now, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+        self.watch_the_time(now)?;
+        if !matches!(self.phase, Phase::Open { .. }) {
+            return Ok(());
+        }
+        self.backlogged = false;
+        for index in 0..self.links.len() {
+            while !self.backlogged {
+                if self.outbox_bytes > BACKLOG_BYTES_MAX {
+                    self.backlogged = true;
+                    break;
+                }
+                let Some(step) = self.links[index].step(now.monotonic, &self.config.limits) else { break };
+                match step {
+                    link::Step::Send(message) => {
+                        if let Message::Changes(changes) = &message {
+                            self.counters.documents_sent += changes.documents.len() as u64;
+                        }
+                        self.send(&message);
+                    }
+                    link::Step::Do(effect) => effects.push(effect),
+                }
+            }
+        }
+        let caught_up = self.is_caught_up();
+        if caught_up && !self.caught_up {
+            effects.push(Effect::Report(Event::CaughtUp));
+        }
+        self.caught_up = caught_up;
+        Ok(())
+    }
+
+    fn watch_the_time(&mut self, now: Now) -> Result<(), CloseReason> {
+        let limits = &self.config.limits;
+        if !matches!(self.phase, Phase::Open { .. }) {
+            let late = now.monotonic >= self.started_at + limits.handshake_timeout;
+            return if late { Err(CloseReason::HandshakeTimedOut) } else { Ok(()) };
+        }
+        let stuck = !self.outbox.is_empty() && now.monotonic >= self.sent_at + limits.silence_max;
+        if stuck || now.monotonic >= self.heard_at + limits.silence_max {
+            return Err(CloseReason::Silent);
+        }
+        if self.outbox.is_empty() && now.monotonic >= self.sent_at + limits.keep_alive_interval {
+            self.send(&Message::Ping);
+        }
+        Ok(())
+    }
+
+    fn share(&mut self, share: Share, effects: &mut Vec<Effect>) {
+        let index = self.links.len();
+        let mut link = Link::new(CollectionIndex(index), share);
+        if matches!(self.phase, Phase::Open { .. }) {
+            self.send(&Message::Offer(link.offer()));
+        }
+        self.links.push(link);
+        if let Some(position) =
+            self.unmatched.iter().position(|offer| offer.name == *self.links[index].name())
+        {
+            let offer = self.unmatched.swap_remove(position);
+            self.match_offer(index, offer, effects);
+        }
+    }
+
+    fn received(&mut self, now: Now, frame: &Bytes, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+        self.heard_at = now.monotonic;
+        self.counters.bytes_received += frame.len() as u64;
+        let broken = |violation: Violation| CloseReason::Violation(violation);
+        let message_bytes_max = self.config.limits.message_bytes_max as usize;
+        let message =
+            self.assembler.accept(frame, message_bytes_max).map_err(|error| broken(error.into()))?;
+        let Some(bytes) = message else { return Ok(()) };
+        let message = Message::decode(&bytes).map_err(|error| broken(error.into()))?;
+        if let Message::Close(farewell) = message {
+            return Err(match farewell {
+                Farewell::Left => CloseReason::LeftByPeer,
+                Farewell::Refused(refusal) => CloseReason::RefusedByPeer(refusal),
+                Farewell::Violation(detail) => CloseReason::ViolationReported(detail),
+                Farewell::Failed(detail) => CloseReason::PeerFailed(detail),
+            });
+        }
+        match &self.phase {
+            Phase::Greeting => self.greeted(message, bytes),
+            Phase::Proving { .. } => self.proven(message, effects),
+            Phase::Open { .. } => self.told(now, message, effects).map_err(broken),
+            Phase::Closed => Ok(()),
+        }
+    }
+
+    fn greeted(&mut self, message: Message, hello_bytes: Bytes) -> Result<(), CloseReason> {
+        let Message::Hello(hello) = message else {
+            return Err(CloseReason::Violation(Violation::Unexpected(message.name())));
+        };
+        if hello.version_max < PROTOCOL_VERSION || hello.version_min > PROTOCOL_VERSION {
+            return Err(CloseReason::Refused(Refusal::Version));
+        }
+        if hello.public_key == self.config.identity.public_key() {
+            let itself = hello.opening == self.config.opening;
+            return Err(CloseReason::Refused(if itself { Refusal::Itself } else { Refusal::SameIdentity }));
+        }
+        let transcript = Transcript {
+            prover: &self.own_hello,
+            verifier: &hello_bytes,
+            channel_binding: self.config.channel_binding.as_deref(),
+        };
+        let proof = transcript.prove(&self.config.topic_key, &self.config.identity);
+        self.send(&Message::Proof { proof, offers: self.links.len() as u32 });
+        self.phase = Phase::Proving { hello, hello_bytes };
+        Ok(())
+    }
+
+    fn proven(&mut self, message: Message, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+        let Message::Proof { proof, offers } = message else {
+            return Err(CloseReason::Violation(Violation::Unexpected(message.name())));
+        };
+        let Phase::Proving { hello, hello_bytes } = core::mem::replace(&mut self.phase, Phase::Greeting)
+        else {
+            unreachable!("a proof is read while it is due")
+        };
+        let transcript = Transcript {
+            prover: &hello_bytes,
+            verifier: &self.own_hello,
+            channel_binding: self.config.channel_binding.as_deref(),
+        };
+        if !transcript.proves_topic(&self.config.topic_key, &proof) {
+            return Err(CloseReason::Refused(Refusal::TopicKey));
+        }
+        if !transcript.proves_identity(&hello.public_key, &proof) {
+            return Err(CloseReason::Refused(Refusal::Identity));
+        }
+        let peer = ReplicaId::of_public_key(&hello.public_key);
+        self.phase = Phase::Open { peer, message_bytes_max: hello.message_bytes_max, offers };
+        effects.push(Effect::Report(Event::Established { peer, opening: hello.opening }));
+        for index in 0..self.links.len() {
+            let offer = self.links[index].offer();
+            self.send(&Message::Offer(offer));
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, now: Now, message: Message, effects: &mut Vec<Effect>) -> Result<(), Violation> {
+        let name = message.name();
+        let entries_max = self.config.limits.vector_entries_max;
+        let bounded = |entries: usize| match entries > entries_max {
+            true => Err(Violation::VectorTooLong { entries, entries_max }),
+            false => Ok(()),
+        };
+        match message {
+            Message::Hello(_) | Message::Proof { .. } | Message::Close(_) => {
+                return Err(Violation::Unexpected(name));
+            }
+            Message::Ping if self.pong_waits => {}
+            Message::Ping => {
+                self.send(&Message::Pong);
+                self.pong_waits = true;
+            }
+            Message::Pong => {}
+            Message::Offer(offer) => {
+                bounded(offer.knowledge.len())?;
+                self.offer_received(offer, effects)?;
+            }
+            Message::Pull(pull) => {
+                let page = self.config.limits.page;
+                self.link(pull.collection, name)?.pulled(&pull, page)?;
+            }
+            Message::More { collection } => self.link(collection, name)?.source.acknowledged()?,
+            Message::Changes(changes) => {
+                bounded(changes.knowledge.len())?;
+                self.counters.documents_received += changes.documents.len() as u64;
+                let limits = self.config.limits.clone();
+                self.link(changes.collection, name)?.received(changes, &limits)?;
+            }
+            Message::Update(update) => {
+                bounded(update.knowledge.len())?;
+                let limits = self.config.limits.clone();
+                let link = self.link(update.collection, name)?;
+                let collection = link.collection();
+                if let Some(origin) = link.updated(&update, &limits) {
+                    effects.push(Effect::Direct { collection, origin });
+                }
+            }
+            Message::Announce { collection, origins } => {
+                bounded(origins.len())?;
+                let delay = self.graft_delay();
+                self.link(collection, name)?.announced(&origins, now.monotonic, delay);
+            }
+            Message::Graft { collection, origins } => {
+                let limits = self.config.limits.clone();
+                self.link(collection, name)?.source.grafted(&origins, &limits);
+            }
+            Message::Prune { collection, origins } => {
+                let limits = self.config.limits.clone();
+                self.link(collection, name)?.source.pruned(&origins, &limits);
+            }
+        }
+        Ok(())
+    }
+
+    fn offer_received(
+        &mut self,
+        offer: crate::wire::Offer,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Violation> {
+        if self.offers_received >= self.config.limits.collections_max {
+            return Err(Violation::TooManyCollections(self.config.limits.collections_max));
+        }
+        let twice = self
+            .unmatched
+            .iter()
+            .any(|other| other.name == offer.name || other.collection == offer.collection);
+        if twice || self.offered.contains_key(&offer.collection) {
+            return Err(Violation::Unexpected("Offer"));
+        }
+        self.offers_received += 1;
+        match self.links.iter().position(|link| *link.name() == offer.name) {
+            Some(index) if self.links[index].is_offered() => return Err(Violation::Unexpected("Offer")),
+            Some(index) => self.match_offer(index, offer, effects),
+            None => self.unmatched.push(offer),
+        }
+        Ok(())
+    }
+
+    fn match_offer(&mut self, index: usize, offer: crate::wire::Offer, effects: &mut Vec<Effect>) {
+        self.offered.insert(offer.collection, index);
+        let peer = self.peer().expect("offers come after the proofs");
+        effects.extend(self.links[index].matched(&peer, offer));
+    }
+
+    fn link(&mut self, offer: OfferIndex, message: &'static str) -> Result<&mut Link, Violation> {
+        let index = self.offered.get(&offer).ok_or(Violation::NotShared(message))?;
+        let link = &mut self.links[*index];
+        if link.is_matched() { Ok(link) } else { Err(Violation::NotShared(message)) }
+    }
+
+    /// Spread by up to a factor of two, so that a replica asks one peer first and the others see it progress.
+    fn graft_delay(&self) -> Duration {
+        let delay = self.config.limits.graft_delay;
+        delay + delay * u32::from(self.config.nonce[0]) / 256
+    }
+
+    fn send(&mut self, message: &Message) {
+        self.enqueue(message.encode());
+    }
+
+    fn enqueue(&mut self, message: Bytes) {
+        self.outbox_bytes += message.len();
+        self.outbox.push_back(Fragments::new(message));
+    }
+
+    /// Says why, as far as the peer should know, and ends.
+    fn close(&mut self, reason: CloseReason, effects: &mut Vec<Effect>) {
+        let farewell = match &reason {
+            CloseReason::Left => Some(Farewell::Left),
+            CloseReason::Refused(refusal) => Some(Farewell::Refused(*refusal)),
+            CloseReason::Violation(violation) => Some(Farewell::Violation(violation.to_string())),
+            CloseReason::StorageFailed(_) => Some(Farewell::Failed("its storage failed".to_string())),
+            CloseReason::HandshakeTimedOut => {
+                Some(Farewell::Failed("the handshake took too long".to_string()))
+            }
+            _ => None,
+        };
+        // A message that is partly sent is finished, the others are not worth sending any more.
+        self.outbox.retain(Fragments::is_begun);
+        self.outbox_bytes = self.outbox.iter().map(Fragments::bytes_left).sum();
+        if let Some(farewell) = farewell {
+            self.send(&Message::Close(farewell));
+        }
+        self.phase = Phase::Closed;
+        effects.push(Effect::Close(reason));
+    }
+}

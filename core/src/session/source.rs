@@ -1,0 +1,449 @@
+//! The source half of a link: reads the local changefeed and serves it to the peer.
+//!
+//! A document goes out at once, or is left out because the peer has it, or is *held back* because the peer
+//! is expected to get it another way. What is held back is not listed: the source remembers where in the feed the
+//! first such document stands and the highest stamp per origin. That is all it takes to keep the checkpoint
+//! before it, to vouch for nothing of these origins, to announce it, and to scan again from there if the peer asks.
+//!
+//! Relaying is learnt as in Plumtree: Leitão, Pereira, Rodrigues, "Epidemic Broadcast Trees" (2007).
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use super::Scanned;
+use super::limits::SessionLimits;
+use super::reason::Violation;
+use crate::document::Document;
+use crate::feed::{Checkpoint, Sequence};
+use crate::id::{DocumentId, Incarnation};
+use crate::replica::Snapshot;
+use crate::storage::PageLimits;
+use crate::version_vector::{Context, Knowledge};
+use crate::wire::{Changes, Pull};
+
+/// The most pages a sink may let the source send ahead, whatever it asks for.
+const PAGES_MAX: u32 = 16;
+
+/// The most ranges of sequences remembered as received from the peer. Beyond that the oldest are forgotten, and their documents
+/// may be sent back once.
+const AS_SENT_RANGES_MAX: usize = 1024;
+
+/// What a Changes of one document needs beside it, at most: the checkpoint and a page's knowledge of a thousand origins.
+const CHANGES_BYTES_SPARE: usize = 64 << 10;
+
+/// How what comes from one origin is relayed to this peer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Relay {
+    Eager,
+    Lazy,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Step {
+    Scan { after: Sequence, limits: PageLimits },
+    Send(Served),
+    Announce(Context),
+}
+
+/// The content of a Changes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Served {
+    pub(super) documents: Vec<(DocumentId, Document)>,
+    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) complete: bool,
+    pub(super) knowledge: Knowledge,
+}
+
+/// What the last message said of the feed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Told {
+    sequence: Sequence,
+    complete: bool,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Source {
+    filtered: bool,
+    /// Whether the peer will pull.
+    expected: bool,
+    /// Set by the peer's Pull.
+    pull: Option<PageLimits>,
+    /// Pages that may be sent, and pages sent that are not acknowledged.
+    window: u32,
+    outstanding: u32,
+    scanning: bool,
+    /// A scan in flight is worth nothing for what was held back: go back when it is done.
+    rewind: bool,
+    cursor: Sequence,
+    /// As of the latest scan, or of the Pull: what checkpoints are made of.
+    scanned: Option<Snapshot>,
+    /// The knowledge read before the scan that last reached the end of the feed. Everything up to there was sent, or is known
+    /// to the peer, or is held back.
+    reached: Option<Arc<Knowledge>>,
+    page: Vec<(DocumentId, Document)>,
+    page_bytes: usize,
+    told: Option<Told>,
+    /// What the peer is known to know.
+    pub(super) peer: Knowledge,
+    /// Origins that the peer hears from directly.
+    peer_direct: BTreeSet<Incarnation>,
+    learned: BTreeMap<Incarnation, Relay>,
+    held_from: Option<Sequence>,
+    held: Context,
+    /// Like `held`, for documents that are too large for the peer and cannot be asked for.
+    blocked_from: Option<Sequence>,
+    blocked: Context,
+    announced: Context,
+    announce_at: Option<Duration>,
+    tidy_at: Option<Duration>,
+    as_sent: VecDeque<RangeInclusive<Sequence>>,
+    /// Documents that are too large for the peer.
+    pub(super) too_large: Vec<(DocumentId, usize)>,
+}
+
+impl Source {
+    pub(super) fn new(filtered: bool) -> Self {
+        Self { filtered, ..Self::default() }
+    }
+
+    /// The peer has offered its side of the collection.
+    pub(super) fn expect(&mut self, pulls: bool, knowledge: Knowledge) {
+        self.expected = pulls;
+        self.peer = knowledge;
+    }
+
+    /// Whether the peer pulls, or will.
+    pub(super) fn is_pulled(&self) -> bool {
+        self.expected
+    }
+
+    pub(super) fn is_scanning(&self) -> bool {
+        self.scanning
+    }
+
+    pub(super) fn pulled(
+        &mut self,
+        pull: &Pull,
+        snapshot: &Snapshot,
+        own: PageLimits,
+    ) -> Result<(), Violation> {
+        if self.pull.is_some() || !self.expected {
+            return Err(Violation::Unexpected("Pull"));
+        }
+        let (Ok(documents_max), Ok(bytes_max)) = (pull.documents_max.try_into(), pull.bytes_max.try_into())
+        else {
+            return Err(Violation::ZeroLimit);
+        };
+        self.pull = Some(PageLimits {
+            documents_max: own.documents_max.min(documents_max),
+            bytes_max: own.bytes_max.min(bytes_max),
+        });
+        self.window = pull.pages.clamp(1, PAGES_MAX);
+        self.cursor = snapshot.position(pull.after);
+        self.scanned = Some(snapshot.clone());
+        Ok(())
+    }
+
+    /// The sink has made a page durable.
+    pub(super) fn acknowledged(&mut self) -> Result<(), Violation> {
+        self.outstanding = self.outstanding.checked_sub(1).ok_or(Violation::Unexpected("More"))?;
+        self.window += 1;
+        Ok(())
+    }
+
+    /// Whether everything up to `end` is durable on the other side.
+    pub(super) fn is_done(&self, end: Sequence) -> bool {
+        self.pull.is_some()
+            && !self.scanning
+            && self.cursor >= end
+            && self.page.is_empty()
+            && self.outstanding == 0
+            && self.left_out_from().is_none()
+            && self.told.is_some()
+    }
+
+    /// Documents at these positions are as the peer sent them.
+    pub(super) fn received(&mut self, ranges: Vec<RangeInclusive<Sequence>>) {
+        for range in ranges {
+            match self.as_sent.back_mut() {
+                Some(last) if last.end().next() == *range.start() => *last = *last.start()..=*range.end(),
+                _ => self.as_sent.push_back(range),
+            }
+        }
+        while self.as_sent.len() > AS_SENT_RANGES_MAX {
+            self.as_sent.pop_front();
+        }
+    }
+
+    /// The peer says what it knows and whom it hears.
+    pub(super) fn updated(
+        &mut self,
+        knowledge: &Knowledge,
+        connected: &[Incarnation],
+        disconnected: &[Incarnation],
+        limits: &SessionLimits,
+    ) {
+        self.peer.join(knowledge);
+        for origin in connected.iter().take(limits.origins_max.saturating_sub(self.peer_direct.len())) {
+            self.peer_direct.insert(*origin);
+        }
+        for origin in disconnected {
+            self.peer_direct.remove(origin);
+            // What was learnt while the peer heard the origin says nothing now.
+            self.learned.remove(origin);
+        }
+        self.release_known();
+        if disconnected.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
+            self.go_back();
+        }
+    }
+
+    /// The peer asks for what comes from these origins.
+    pub(super) fn grafted(&mut self, origins: &[Incarnation], limits: &SessionLimits) {
+        origins.iter().for_each(|origin| self.learn(*origin, Relay::Eager, limits));
+        if origins.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
+            self.go_back();
+        }
+    }
+
+    /// The peer got something twice.
+    pub(super) fn pruned(&mut self, origins: &[Incarnation], limits: &SessionLimits) {
+        if !self.filtered {
+            origins.iter().for_each(|origin| self.learn(*origin, Relay::Lazy, limits));
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let announce = self.announce_at;
+        let tidy = self.tidy_at.filter(|_| self.window > 0 && !self.scanning);
+        announce.into_iter().chain(tidy).min()
+    }
+
+    /// A scan has come back. `snapshot` was taken before it.
+    pub(super) fn scanned(&mut self, snapshot: &Snapshot, records: Vec<Scanned>, message_bytes_max: u32) {
+        assert!(core::mem::take(&mut self.scanning), "a scan was in flight");
+        if core::mem::take(&mut self.rewind) {
+            self.go_back();
+            return;
+        }
+        let mut last = None;
+        for Scanned { record, served } in records {
+            // What was committed after the snapshot is not in its history; it is read again with the next one.
+            if record.sequence > snapshot.end {
+                break;
+            }
+            last = Some(record.sequence);
+            if served && self.is_news(&record.document, record.sequence) {
+                self.take(record.id, record.document, record.sequence, snapshot, message_bytes_max);
+            }
+        }
+        // A page that ends early ends at a record, so an empty one means that nothing follows.
+        self.cursor = last.unwrap_or(snapshot.end).max(self.cursor);
+        if self.cursor >= snapshot.end {
+            self.reached = Some(snapshot.knowledge.clone());
+        }
+        while self.as_sent.front().is_some_and(|range| *range.end() <= self.cursor) {
+            self.as_sent.pop_front();
+        }
+        self.scanned = Some(snapshot.clone());
+    }
+
+    /// What to do now, if anything. To be asked again after each step. While a page from the peer is being applied,
+    /// `may_scan` is false: where that page stands in the feed is not known yet, and it would be sent back.
+    pub(super) fn step(
+        &mut self,
+        now: Duration,
+        snapshot: &Snapshot,
+        may_scan: bool,
+        limits: &SessionLimits,
+    ) -> Option<Step> {
+        let page = self.pull.filter(|_| !self.scanning)?;
+        self.pass_over_received(snapshot);
+        if self.held_from.is_some() && self.announce_at.is_none() && !self.announced.covers(&self.held) {
+            self.announce_at = Some(now + limits.announce_delay);
+        }
+        if self.announce_at.is_some_and(|at| at <= now) {
+            self.announce_at = None;
+            if !self.announced.covers(&self.held) {
+                self.announced.join(&self.held);
+                return Some(Step::Announce(self.held.clone()));
+            }
+        }
+        if self.window == 0 {
+            return None;
+        }
+        let at_end = self.cursor >= snapshot.end;
+        let half = self.page.len() * 2 >= page.documents_max.get() as usize
+            || self.page_bytes * 2 >= page.bytes_max.get() as usize;
+        if !at_end && !half {
+            if !may_scan {
+                return None;
+            }
+            self.scanning = true;
+            let documents_max = page.documents_max.get() - self.page.len() as u32;
+            let bytes_max = page.bytes_max.get() - self.page_bytes as u32;
+            let limits = PageLimits {
+                documents_max: documents_max.try_into().expect("the page is not half full"),
+                bytes_max: bytes_max.try_into().expect("the page is not half full"),
+            };
+            return Some(Step::Scan { after: self.cursor, limits });
+        }
+        self.serve(now, at_end, limits)
+    }
+
+    fn serve(&mut self, now: Duration, at_end: bool, limits: &SessionLimits) -> Option<Step> {
+        let knowledge = self.vouched();
+        let sequence = self.left_out_from().map_or(self.cursor, |from| from.previous().min(self.cursor));
+        let told = Told { sequence, complete: at_end && self.left_out_from().is_none() };
+        if self.page.is_empty()
+            && knowledge.is_empty()
+            && let Some(last) = self.told
+        {
+            let delay = match told {
+                Told { complete: true, .. } if !last.complete => Some(limits.tidy_delay),
+                Told { sequence, .. } if sequence != last.sequence => Some(limits.checkpoint_delay),
+                _ => None,
+            };
+            self.tidy_at = match (self.tidy_at, delay) {
+                (Some(at), Some(delay)) => Some(at.min(now + delay)),
+                (_, delay) => delay.map(|delay| now + delay),
+            };
+            self.tidy_at.filter(|at| *at <= now)?;
+        }
+        self.tidy_at = None;
+        self.window -= 1;
+        self.outstanding += 1;
+        self.told = Some(told);
+        // The sink joins this with the page, or the session ends.
+        self.peer.join(&knowledge);
+        self.page_bytes = 0;
+        let snapshot = self.scanned.as_ref().expect("set by the Pull");
+        let checkpoint = snapshot.checkpoint(sequence.min(snapshot.end));
+        let documents = core::mem::take(&mut self.page);
+        Some(Step::Send(Served { documents, checkpoint, complete: told.complete, knowledge }))
+    }
+
+    /// What stands next in the feed and is as the peer sent it needs no scan.
+    fn pass_over_received(&mut self, snapshot: &Snapshot) {
+        let before = self.cursor;
+        while let Some(range) = self.as_sent.front()
+            && *range.start() <= self.cursor.next()
+            && *range.end() <= snapshot.end
+        {
+            self.cursor = self.cursor.max(*range.end());
+            self.as_sent.pop_front();
+        }
+        if self.cursor > before && self.cursor == snapshot.end {
+            self.reached = Some(snapshot.knowledge.clone());
+            self.scanned = Some(snapshot.clone());
+        }
+    }
+
+    /// The knowledge that the peer may join with everything sent so far.
+    ///
+    /// Every document up to the end that was reached has been sent, or is covered by the peer's knowledge, or was held back. If it was
+    /// held back, each of its entries that the peer lacks is of an origin in `held` or `blocked`. So for any other origin the peer
+    /// has, with this page, every write that this replica's knowledge covers.
+    fn vouched(&self) -> Knowledge {
+        match &self.reached {
+            Some(reached) if !self.filtered => {
+                let left_out =
+                    |origin| self.held.index_of(origin).or(self.blocked.index_of(origin)).is_some();
+                self.peer.lacks(reached).filter(|(origin, _)| !left_out(*origin)).collect()
+            }
+            _ => Knowledge::default(),
+        }
+    }
+
+    /// Where the first document stands that was left out though the peer may lack it.
+    fn left_out_from(&self) -> Option<Sequence> {
+        self.held_from.into_iter().chain(self.blocked_from).min()
+    }
+
+    fn is_news(&self, document: &Document, sequence: Sequence) -> bool {
+        let range = self.as_sent.partition_point(|range| *range.end() < sequence);
+        let as_sent = self.as_sent.get(range).is_some_and(|range| range.contains(&sequence));
+        !as_sent && !self.peer.covers(document.context())
+    }
+
+    fn take(
+        &mut self,
+        id: DocumentId,
+        document: Document,
+        sequence: Sequence,
+        snapshot: &Snapshot,
+        message_bytes_max: u32,
+    ) {
+        let bytes = Changes::document_bytes(&id, &document);
+        let (from, left_out) = if bytes > message_bytes_max as usize - CHANGES_BYTES_SPARE {
+            self.too_large.push((id, bytes));
+            (&mut self.blocked_from, &mut self.blocked)
+        } else if self.holds_back(document.context(), snapshot) {
+            (&mut self.held_from, &mut self.held)
+        } else {
+            self.page_bytes += bytes;
+            self.page.push((id, document));
+            return;
+        };
+        for (origin, stamp) in self.peer.lacks(document.context()) {
+            left_out.advance(origin, stamp);
+        }
+        *from = Some(from.map_or(sequence, |from| from.min(sequence)));
+    }
+
+    fn holds_back(&self, context: &Context, snapshot: &Snapshot) -> bool {
+        !self.filtered
+            && self.peer.lacks(context).all(|(origin, _)| self.relay(origin, snapshot) == Relay::Lazy)
+    }
+
+    fn relay(&self, origin: Incarnation, snapshot: &Snapshot) -> Relay {
+        if origin == snapshot.incarnation {
+            return Relay::Eager;
+        }
+        match self.learned.get(&origin) {
+            Some(learned) => *learned,
+            None if self.peer_direct.contains(&origin) => Relay::Lazy,
+            None => Relay::Eager,
+        }
+    }
+
+    fn learn(&mut self, origin: Incarnation, relay: Relay, limits: &SessionLimits) {
+        if self.learned.len() < limits.origins_max || self.learned.contains_key(&origin) {
+            self.learned.insert(origin, relay);
+        }
+    }
+
+    /// Nothing need be held back that the peer has by now.
+    fn release_known(&mut self) {
+        for (from, left_out) in
+            [(&mut self.held_from, &mut self.held), (&mut self.blocked_from, &mut self.blocked)]
+        {
+            *left_out = self.peer.lacks(left_out).collect();
+            if left_out.is_empty() {
+                *from = None;
+            }
+        }
+        if self.held_from.is_none() {
+            self.announce_at = None;
+        }
+    }
+
+    /// Scans again from the first document held back. Until the end is reached again, nothing is vouched for.
+    fn go_back(&mut self) {
+        if self.scanning {
+            self.rewind = true;
+            return;
+        }
+        if let Some(from) = self.held_from.take() {
+            self.cursor = self.cursor.min(from.previous());
+            self.held = Context::default();
+            self.announced = Context::default();
+            self.announce_at = None;
+            self.reached = None;
+        }
+    }
+}
