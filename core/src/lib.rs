@@ -17,6 +17,7 @@ mod handshake;
 mod id;
 mod replica;
 mod session;
+pub mod json;
 mod stamp;
 mod storage;
 mod time;

@@ -209,11 +209,11 @@ pub struct Committable {
     pub(super) known: Knowledge,
 }
 
+#[derive(Clone)]
 struct Slot {
     before: Option<(Sequence, bool)>,
     document: Option<Document>,
     view: Option<State>,
-    /// The place in `changed`, if it changed.
     changed: bool,
     /// The page that brought it as it is now.
     as_sent_by: Option<usize>,
@@ -295,6 +295,21 @@ impl<'r> Transaction<'r> {
         slot.becomes(document, None, &id, &mut self.changed);
         self.known.advance(dot.incarnation, dot.stamp);
         Ok(Written { dot, heads })
+    }
+
+    /// Places several local writes, all or none.
+    pub fn write_all(&mut self, writes: Vec<Write>, resolver: &mut dyn Resolver) -> Result<Vec<Written>, WriteError> {
+        let slot = |write: &Write| (write.id.clone(), self.slots[&write.id].clone());
+        let undo: Vec<_> = if writes.len() > 1 { writes.iter().map(slot).collect() } else { Vec::new() };
+        let (changed, known, notices) = (self.changed.len(), self.known.clone(), self.notices.len());
+        let written: Result<Vec<_>, _> = writes.into_iter().map(|write| self.write(write, resolver)).collect();
+        if written.is_err() {
+            self.slots.extend(undo);
+            self.changed.truncate(changed);
+            self.known = known;
+            self.notices.truncate(notices);
+        }
+        written
     }
 
     /// Merges a page of a peer's changes. Its documents must be among those that the transaction began with.
