@@ -1,1 +1,31 @@
-//! Soon.
+//! Peerloom replicates collections of documents directly between peers.
+#![doc = include_str!("../README.md")]
+
+mod collection;
+mod environment;
+mod error;
+mod node;
+mod room;
+
+pub use collection::{
+    Binary, Change, Changes, Collection, CollectionBuilder, Conflict, ConflictPage, Content, ContentError,
+    Draft, Entry, Page, Version,
+};
+pub use environment::{BoxFuture, Environment, SystemEnvironment};
+pub use error::{Error, OpenError, RoomError};
+pub use node::{Node, NodeBuilder};
+#[cfg(feature = "fjall")]
+pub use peerloom_fjall::Fjall;
+#[cfg(feature = "in-process")]
+pub use peerloom_in_process::{InProcess, Network};
+#[cfg(feature = "memory")]
+pub use peerloom_memory::Memory;
+pub use room::{Candidate, Events, Peer, PeerState, Retry, Room, RoomBuilder, RoomEvent, Sharing};
+
+pub use peerloom_core as core;
+pub use peerloom_core::{
+    Checkpoint, CloseReason, CollectionName, CommitError, ConflictHandler, Context, DocumentId, Dot, Head,
+    IdRange, Incarnation, InvalidName, LastWriteWins, Now, PageLimits, PeerAddress, Refusal, ReplicaId,
+    ReplicaLimits, SessionCounters, SessionLimits, Stamp, State, Storage, StorageError, TopicKey, Transport,
+    TransportError, Violation, WriteError, json,
+};

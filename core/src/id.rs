@@ -70,6 +70,22 @@ impl DocumentId {
         Ok(Self(id))
     }
 
+    /// The lowest of all ids.
+    pub(crate) fn lowest() -> Self {
+        Self("\0".into())
+    }
+
+    /// The highest of all ids that start with a prefix: filled up with the last characters of each length.
+    pub(crate) fn highest(prefix: &str) -> Self {
+        let mut id = String::from(prefix);
+        for last in ['\u{10ffff}', '\u{ffff}', '\u{7ff}', '\u{7f}'] {
+            while id.len() + last.len_utf8() <= DOCUMENT_ID_BYTES_MAX {
+                id.push(last);
+            }
+        }
+        Self::new(id).expect("the prefix of an id, filled up to the limit")
+    }
+
     /// Reads an id from bytes, as an adapter or the wire holds them.
     pub fn from_utf8(bytes: &[u8]) -> Result<Self, InvalidName> {
         Self::new(core::str::from_utf8(bytes).map_err(|_| InvalidName::NotUtf8)?)

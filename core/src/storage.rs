@@ -132,6 +132,31 @@ impl IdRange {
     /// All ids.
     pub const ALL: Self = Self { start: Bound::Unbounded, end: Bound::Unbounded };
 
+    /// The ids that start with `prefix`.
+    ///
+    /// ```
+    /// use peerloom_core::{DocumentId, IdRange};
+    /// let range = IdRange::prefix("todo/");
+    /// assert!(range.contains(&DocumentId::new("todo/1")?));
+    /// assert!(!range.contains(&DocumentId::new("note/1")?));
+    /// # Ok::<(), peerloom_core::InvalidName>(())
+    /// ```
+    pub fn prefix(prefix: &str) -> Self {
+        let Ok(start) = DocumentId::new(prefix) else {
+            // The empty prefix starts every id; one that is longer than ids may be starts none.
+            let end =
+                if prefix.is_empty() { Bound::Unbounded } else { Bound::Excluded(DocumentId::lowest()) };
+            return Self { start: Bound::Unbounded, end };
+        };
+        Self { start: Bound::Included(start), end: Bound::Included(DocumentId::highest(prefix)) }
+    }
+
+    /// Whether an id lies in it.
+    pub fn contains(&self, id: &DocumentId) -> bool {
+        use core::ops::RangeBounds;
+        (self.start.as_ref(), self.end.as_ref()).contains(id)
+    }
+
     /// Whether no id can lie in it.
     pub fn is_empty(&self) -> bool {
         use Bound::{Excluded, Included, Unbounded};

@@ -116,7 +116,12 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts from the metadata of a store that was just opened: all entries, in the order of their keys.
+    /// The prefixes of the metadata that [`Replica::load`] starts from.
+    pub const LOADED_PREFIXES: [&'static [u8]; 5] =
+        [metadata::FORMAT_KEY, metadata::END_KEY, metadata::HANDLER_KEY, b"i", b"k"];
+
+    /// Starts from the metadata of a store that was just opened: all entries with [`Replica::LOADED_PREFIXES`], in the order of
+    /// their keys within each prefix. Others are passed over.
     ///
     /// `incarnation` must be random and never used before. It is recorded at the first commit.
     pub fn load(

@@ -298,11 +298,16 @@ impl<'r> Transaction<'r> {
     }
 
     /// Places several local writes, all or none.
-    pub fn write_all(&mut self, writes: Vec<Write>, resolver: &mut dyn Resolver) -> Result<Vec<Written>, WriteError> {
+    pub fn write_all(
+        &mut self,
+        writes: Vec<Write>,
+        resolver: &mut dyn Resolver,
+    ) -> Result<Vec<Written>, WriteError> {
         let slot = |write: &Write| (write.id.clone(), self.slots[&write.id].clone());
         let undo: Vec<_> = if writes.len() > 1 { writes.iter().map(slot).collect() } else { Vec::new() };
         let (changed, known, notices) = (self.changed.len(), self.known.clone(), self.notices.len());
-        let written: Result<Vec<_>, _> = writes.into_iter().map(|write| self.write(write, resolver)).collect();
+        let written: Result<Vec<_>, _> =
+            writes.into_iter().map(|write| self.write(write, resolver)).collect();
         if written.is_err() {
             self.slots.extend(undo);
             self.changed.truncate(changed);

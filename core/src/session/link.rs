@@ -75,6 +75,10 @@ impl Link {
         &self.share.name
     }
 
+    pub(super) fn end(&self) -> crate::Sequence {
+        self.share.snapshot.end
+    }
+
     pub(super) fn is_offered(&self) -> bool {
         self.remote.is_some()
     }

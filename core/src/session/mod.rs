@@ -223,6 +223,11 @@ pub enum Event {
         /// The incarnation.
         incarnation: Incarnation,
     },
+    /// The peer was copied from this replica, or this one from it. The session ends.
+    SameIdentity {
+        /// Whether this side is the one to take a new identity.
+        yields: bool,
+    },
     /// Every collection shared with the peer is caught up, both ways.
     CaughtUp,
     /// A document cannot be sent: its versions together are too large for the peer. Settling it helps.
@@ -283,6 +288,7 @@ pub struct Session {
     offers_received: usize,
     counters: SessionCounters,
     caught_up: bool,
+    tag: Vec<u8>,
 }
 
 impl Session {
@@ -315,6 +321,7 @@ impl Session {
             offers_received: 0,
             counters: SessionCounters::default(),
             caught_up: false,
+            tag: Vec::new(),
         };
         session.enqueue(own_hello);
         session
@@ -380,6 +387,22 @@ impl Session {
         let Phase::Open { offers, .. } = self.phase else { return false };
         let mut matched = self.links.iter().filter(|link| link.is_matched());
         self.offers_received >= offers as usize && matched.all(Link::is_caught_up)
+    }
+
+    /// Whether [`Session::transmit`] has a frame to give.
+    pub fn wants_to_send(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// A value that both ends of this connection have alike, and that no other connection has, once the peer is known. Of two
+    /// connections to one peer, the one with the larger tag is kept.
+    pub fn tag(&self) -> &[u8] {
+        &self.tag
+    }
+
+    /// The end of a collection's changefeed as of the last [`Input::Committed`].
+    pub fn end(&self, collection: CollectionIndex) -> Sequence {
+        self.links[collection.0].end()
     }
 
     /// How much it has moved.
@@ -521,9 +544,9 @@ impl Session {
         if hello.version_max < PROTOCOL_VERSION || hello.version_min > PROTOCOL_VERSION {
             return Err(CloseReason::Refused(Refusal::Version));
         }
-        if hello.public_key == self.config.identity.public_key() {
-            let itself = hello.opening == self.config.opening;
-            return Err(CloseReason::Refused(if itself { Refusal::Itself } else { Refusal::SameIdentity }));
+        let same_key = hello.public_key == self.config.identity.public_key();
+        if same_key && hello.opening == self.config.opening {
+            return Err(CloseReason::Refused(Refusal::Itself));
         }
         let transcript = Transcript {
             prover: &self.own_hello,
@@ -555,6 +578,13 @@ impl Session {
         if !transcript.proves_identity(&hello.public_key, &proof) {
             return Err(CloseReason::Refused(Refusal::Identity));
         }
+        // Only now, when it is proven: whoever merely names our key must not make us change it.
+        if hello.public_key == self.config.identity.public_key() {
+            let yields = self.config.opening < hello.opening;
+            effects.push(Effect::Report(Event::SameIdentity { yields }));
+            return Err(CloseReason::Refused(Refusal::SameIdentity));
+        }
+        self.tag = self.config.nonce.iter().zip(hello.nonce).map(|(ours, theirs)| ours ^ theirs).collect();
         let peer = ReplicaId::of_public_key(&hello.public_key);
         self.phase = Phase::Open { peer, message_bytes_max: hello.message_bytes_max, offers };
         effects.push(Effect::Report(Event::Established { peer, opening: hello.opening }));

@@ -1,0 +1,192 @@
+//! Opening a collection: its store, its replica, its writer.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use peerloom_core::{
+    Applied, CONFLICT_PREFIX, CollectionName, ConflictHandler, DocumentId, Incarnation, LastWriteWins, Page,
+    Replica, ReplicaId, Snapshot, Store, Write, Written,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::handle::Collection;
+use super::shared::Shared;
+use super::writer::{Caught, REQUESTS_MAX, Request, Writer};
+use crate::environment::random_u64;
+use crate::error::{Error, OpenError};
+use crate::node::{Node, NodeCore};
+
+/// How many entries of metadata, or records in conflict, are read at a time.
+const PAGE_ENTRIES: NonZeroU32 = NonZeroU32::new(1000).expect("a literal above zero");
+
+/// The most bytes of a handler's id.
+const HANDLER_ID_BYTES_MAX: usize = 255;
+
+/// Opens a collection. Made by [`Node::collection`].
+#[must_use = "nothing is opened before `open`"]
+pub struct CollectionBuilder<T> {
+    node: Node,
+    name: String,
+    handler: Arc<dyn ConflictHandler>,
+    schema_version: u32,
+    content: PhantomData<fn() -> T>,
+}
+
+impl<T: super::Content> CollectionBuilder<T> {
+    pub(crate) fn new(node: Node, name: &str) -> Self {
+        Self {
+            node,
+            name: name.to_owned(),
+            handler: Arc::new(LastWriteWins),
+            schema_version: 0,
+            content: PhantomData,
+        }
+    }
+
+    /// What makes one view of concurrent writes. Default [`LastWriteWins`]. All replicas should use the same.
+    pub fn handler(mut self, handler: impl ConflictHandler) -> Self {
+        self.handler = Arc::new(handler);
+        self
+    }
+
+    /// The version of the documents' schema, default 0. Replicas whose versions differ do not replicate this collection
+    /// with each other; both report it.
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.schema_version = version;
+        self
+    }
+
+    /// Opens the collection, and creates it if there is none. A collection that this node has open already is the same one.
+    ///
+    /// Where another conflict handler made the views that are stored, they are made again first.
+    pub async fn open(self) -> Result<Collection<T>, OpenError> {
+        let name = CollectionName::new(&self.name)?;
+        let core = self.node.core().open_collection(name, self.handler, self.schema_version).await?;
+        Ok(Collection::new(core))
+    }
+}
+
+/// An open collection, whatever its content. Its writer runs as long as somebody holds this.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) schema_version: u32,
+    /// Keeps the node's own store open, and its identity at hand.
+    pub(crate) node: Arc<NodeCore>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Core {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
+    }
+
+    pub(crate) async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>, Error> {
+        self.ask(|reply| Request::Write { writes, reply }).await
+    }
+
+    pub(crate) async fn apply(&self, page: Page, peer: ReplicaId) -> Result<Applied, Error> {
+        self.ask(|reply| Request::Apply { page, peer, reply }).await
+    }
+
+    /// Waits for everything in flight and closes the store.
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        match self.ask(|reply| Request::Close { reply }).await {
+            Err(Error::Closed) => Ok(()),
+            closed => closed,
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+}
+
+/// The collections that a node has open.
+#[derive(Default)]
+pub(crate) struct OpenCollections {
+    by_name: BTreeMap<CollectionName, Weak<Core>>,
+}
+
+impl OpenCollections {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<Core>> + '_ {
+        self.by_name.values().filter_map(Weak::upgrade)
+    }
+
+    pub(crate) async fn open(
+        &mut self,
+        node: &Arc<NodeCore>,
+        name: CollectionName,
+        handler: Arc<dyn ConflictHandler>,
+        schema_version: u32,
+    ) -> Result<Arc<Core>, OpenError> {
+        let bytes = handler.id().len();
+        if bytes == 0 || bytes > HANDLER_ID_BYTES_MAX {
+            return Err(OpenError::HandlerId { bytes });
+        }
+        if let Some(core) = self.by_name.get(&name).and_then(Weak::upgrade) {
+            let same = core.shared.handler().id() == handler.id() && core.schema_version == schema_version;
+            return if same { Ok(core) } else { Err(OpenError::OpenDifferently(name)) };
+        }
+        let store = node.storage().open(name.store()).await?;
+        let incarnation = Incarnation::new(random_u64(node.environment()));
+        let mut replica = Replica::load(node.replica_limits().clone(), incarnation, entries(&*store).await?)?;
+        if replica.views_are_stale(handler.id()) {
+            remake_views(&*store, &mut replica, &*handler).await?;
+        }
+        let environment = node.environment_handle();
+        let snapshot = replica.snapshot().clone();
+        let shared = Arc::new(Shared::new(name.clone(), handler, environment, snapshot));
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let writer = Writer { shared: shared.clone(), store: store.clone(), replica, requests: receiver };
+        node.spawn(writer.run());
+        let core = Arc::new(Core { shared, store, schema_version, node: node.clone(), requests });
+        self.by_name.retain(|_, core| core.strong_count() > 0);
+        self.by_name.insert(name, Arc::downgrade(&core));
+        Ok(core)
+    }
+}
+
+/// The metadata that a replica starts from: all but the checkpoints and the list of conflicts.
+async fn entries(store: &dyn Store) -> Result<Vec<(Bytes, Bytes)>, OpenError> {
+    let mut entries: Vec<(Bytes, Bytes)> = Vec::new();
+    for prefix in Replica::LOADED_PREFIXES {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = store.metadata(prefix, after.as_deref(), PAGE_ENTRIES).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            entries.extend(page);
+        }
+    }
+    Ok(entries)
+}
+
+/// Makes the views of all documents in conflict again, in pages. Starts over if it is interrupted.
+async fn remake_views(
+    store: &dyn Store,
+    replica: &mut Replica,
+    handler: &dyn ConflictHandler,
+) -> Result<(), OpenError> {
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = store.metadata(CONFLICT_PREFIX, after.as_deref(), PAGE_ENTRIES).await?;
+        let Some((last, _)) = page.last() else { break };
+        after = Some(last.clone());
+        let ids: Vec<DocumentId> = page
+            .iter()
+            .filter_map(|(key, _)| DocumentId::from_utf8(&key[CONFLICT_PREFIX.len()..]).ok())
+            .collect();
+        let records = store.read(&ids).await?.into_iter().flatten().collect();
+        store.commit(Replica::remake(records, &mut Caught { handler })).await?;
+    }
+    Ok(store.commit(replica.views_made(handler.id())).await?)
+}

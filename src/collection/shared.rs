@@ -1,0 +1,122 @@
+//! What the handles, the writer and the sessions of one collection share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use peerloom_core::{CollectionName, ConflictHandler, Incarnation, Snapshot};
+use tokio::sync::{broadcast, watch};
+
+use crate::environment::Environment;
+use crate::room::RoomEvent;
+
+/// The replica as its surroundings see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) snapshot: Snapshot,
+    /// Incarnations that it hears from directly.
+    pub(crate) direct: Arc<BTreeSet<Incarnation>>,
+}
+
+/// Names one session among all of a node.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct SessionNumber(pub(crate) u64);
+
+pub(crate) struct Shared {
+    name: CollectionName,
+    handler: Arc<dyn ConflictHandler>,
+    environment: Arc<dyn Environment>,
+    progress: watch::Sender<Progress>,
+    /// Which session hears from which incarnation.
+    direct: Mutex<BTreeMap<SessionNumber, Incarnation>>,
+    /// Where the rooms that share the collection tell their events.
+    listeners: Mutex<Vec<broadcast::WeakSender<RoomEvent>>>,
+    /// A commit's fate is unknown: nothing more is written.
+    failed: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(
+        name: CollectionName,
+        handler: Arc<dyn ConflictHandler>,
+        environment: Arc<dyn Environment>,
+        snapshot: Snapshot,
+    ) -> Self {
+        Self {
+            name,
+            handler,
+            environment,
+            progress: watch::Sender::new(Progress { snapshot, direct: Arc::default() }),
+            direct: Mutex::default(),
+            listeners: Mutex::default(),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &CollectionName {
+        &self.name
+    }
+
+    pub(crate) fn handler(&self) -> &dyn ConflictHandler {
+        &*self.handler
+    }
+
+    pub(super) fn environment(&self) -> &dyn Environment {
+        &*self.environment
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.progress.borrow().snapshot.clone()
+    }
+
+    pub(super) fn publish(&self, snapshot: &Snapshot) {
+        self.progress.send_if_modified(|progress| {
+            let modified = progress.snapshot != *snapshot;
+            progress.snapshot = snapshot.clone();
+            modified
+        });
+    }
+
+    /// A session hears from this incarnation, or with `None` from nobody any more.
+    pub(crate) fn hear(&self, session: SessionNumber, origin: Option<Incarnation>) {
+        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        match origin {
+            Some(origin) => direct.insert(session, origin),
+            None => direct.remove(&session),
+        };
+        let origins: BTreeSet<_> = direct.values().copied().collect();
+        self.progress.send_if_modified(|progress| {
+            let modified = *progress.direct != origins;
+            if modified {
+                progress.direct = Arc::new(origins);
+            }
+            modified
+        });
+    }
+
+    pub(crate) fn listen(&self, listener: &broadcast::Sender<RoomEvent>) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(listener.downgrade());
+    }
+
+    pub(super) fn tell(&self, event: &RoomEvent) {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in listeners.iter().filter_map(broadcast::WeakSender::upgrade) {
+            // Nobody listening is fine.
+            let _ = listener.send(event.clone());
+        }
+    }
+
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+}

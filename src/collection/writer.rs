@@ -1,0 +1,215 @@
+//! The one task that writes to a collection's store.
+//!
+//! Local writes and peers' pages come in as requests; as many as wait become one transaction and one commit. The task, not the caller,
+//! awaits the commit, so that dropping a caller's future never leaves the replica in doubt about its own store.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use peerloom_core::{
+    Applied, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, Page, Replica,
+    ReplicaId, Resolver, State, Store, Write, Written,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::shared::Shared;
+use crate::environment::random_u64;
+use crate::error::Error;
+
+/// The most requests waiting for the writer; callers wait beyond that.
+pub(super) const REQUESTS_MAX: usize = 64;
+
+/// The most documents in one commit. A request is never split, so one alone may have more.
+const COMMIT_DOCUMENTS_MAX: usize = 4096;
+
+/// Something to commit.
+pub(super) enum Request {
+    Write { writes: Vec<Write>, reply: oneshot::Sender<Result<Vec<Written>, Error>> },
+    Apply { page: Page, peer: ReplicaId, reply: oneshot::Sender<Result<Applied, Error>> },
+    Close { reply: oneshot::Sender<Result<(), Error>> },
+}
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) replica: Replica,
+    pub(super) requests: mpsc::Receiver<Request>,
+}
+
+/// A request's reply and what it will say once the commit is durable.
+enum Pending {
+    Written(oneshot::Sender<Result<Vec<Written>, Error>>, Result<Vec<Written>, Error>),
+    Applied(oneshot::Sender<Result<Applied, Error>>),
+}
+
+impl Writer {
+    pub(super) async fn run(mut self) {
+        while let Some(first) = self.requests.recv().await {
+            let (batch, close) = self.gather(first);
+            if !batch.is_empty() {
+                self.commit(batch).await;
+            }
+            if let Some(reply) = close {
+                self.requests.close();
+                let closed = self.store.close().await.map_err(Error::from);
+                let _ = reply.send(closed);
+                return;
+            }
+        }
+    }
+
+    /// The first request and those that wait behind it, up to the bound.
+    fn gather(&mut self, first: Request) -> (Vec<Request>, Option<oneshot::Sender<Result<(), Error>>>) {
+        let (mut batch, mut documents, mut next) = (Vec::new(), 0, Some(first));
+        while let Some(request) = next {
+            documents += match &request {
+                Request::Write { writes, .. } => writes.len(),
+                Request::Apply { page, .. } => page.documents.len(),
+                Request::Close { .. } => 0,
+            };
+            if let Request::Close { reply } = request {
+                return (batch, Some(reply));
+            }
+            batch.push(request);
+            next = if documents < COMMIT_DOCUMENTS_MAX { self.requests.try_recv().ok() } else { None };
+        }
+        (batch, None)
+    }
+
+    async fn commit(&mut self, requests: Vec<Request>) {
+        if self.shared.is_failed() {
+            return refuse(requests, &Error::MustReopen);
+        }
+        let ids: BTreeSet<DocumentId> = requests
+            .iter()
+            .flat_map(|request| match request {
+                Request::Write { writes, .. } => either(Some(writes.iter().map(|write| &write.id)), None),
+                Request::Apply { page, .. } => either(None, Some(page.documents.iter().map(|(id, _)| id))),
+                Request::Close { .. } => either(None, None),
+            })
+            .cloned()
+            .collect();
+        let ids: Vec<DocumentId> = ids.into_iter().collect();
+        let records = match self.store.read(&ids).await {
+            Ok(records) => records,
+            Err(error) => return refuse(requests, &error.into()),
+        };
+        let mut resolver = Caught { handler: self.shared.handler() };
+        let environment = self.shared.environment();
+        let fresh = Incarnation::new(random_u64(environment));
+        let mut transaction = self.replica.begin(environment.now(), fresh, ids.into_iter().zip(records));
+        let (mut pending, mut peers) = (Vec::new(), Vec::new());
+        for request in requests {
+            match request {
+                Request::Write { writes, reply } => {
+                    let written = transaction.write_all(writes, &mut resolver).map_err(Error::from);
+                    pending.push(Pending::Written(reply, written));
+                }
+                Request::Apply { page, peer, reply } => {
+                    transaction.apply(page);
+                    peers.push(peer);
+                    pending.push(Pending::Applied(reply));
+                }
+                Request::Close { .. } => unreachable!("gathered apart"),
+            }
+        }
+        let (batch, committable, outcome) = transaction.finish(&mut resolver);
+        let committed = if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await };
+        if let Err(error) = committed {
+            if matches!(error, CommitError::Unknown(_)) {
+                self.shared.fail();
+            }
+            tracing::error!(collection = %self.shared.name(), %error, "a commit failed");
+            return pending.into_iter().for_each(|pending| pending.fail(&error));
+        }
+        self.replica.committed(committable);
+        self.shared.publish(self.replica.snapshot());
+        let mut pages = outcome.pages.into_iter();
+        for pending in pending {
+            // A caller who has gone away does not want to know.
+            match pending {
+                Pending::Written(reply, written) => drop(reply.send(written)),
+                Pending::Applied(reply) => {
+                    drop(reply.send(Ok(pages.next().expect("one outcome for each page"))))
+                }
+            }
+        }
+        self.tell(outcome.notices, &peers);
+    }
+
+    fn tell(&self, notices: Vec<Notice>, peers: &[ReplicaId]) {
+        use crate::room::RoomEvent;
+        let collection = || self.shared.name().clone();
+        for notice in notices {
+            let event = match notice {
+                Notice::Conflict { id, heads } => {
+                    RoomEvent::Conflict { collection: collection(), id, versions: heads }
+                }
+                Notice::HandlerFailed { id } => RoomEvent::HandlerFailed { collection: collection(), id },
+                Notice::ClockAhead { page, id, ahead_ms } => {
+                    RoomEvent::ClockAhead { collection: collection(), peer: peers[page], id, ahead_ms }
+                }
+                Notice::RolledBack { page, .. } => {
+                    RoomEvent::RolledBack { collection: collection(), peer: peers[page] }
+                }
+            };
+            self.shared.tell(&event);
+        }
+    }
+}
+
+impl Pending {
+    fn fail(self, error: &CommitError) {
+        match self {
+            // A write that was refused was not in the batch.
+            Self::Written(reply, written) => {
+                drop(reply.send(written.and_then(|_| Err(error.clone().into()))))
+            }
+            Self::Applied(reply) => drop(reply.send(Err(error.clone().into()))),
+        }
+    }
+}
+
+fn refuse(requests: Vec<Request>, error: &Error) {
+    for request in requests {
+        match request {
+            Request::Write { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Request::Apply { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Request::Close { reply } => drop(reply.send(Err(error.clone()))),
+        }
+    }
+}
+
+fn either<T>(
+    left: Option<impl Iterator<Item = T>>,
+    right: Option<impl Iterator<Item = T>>,
+) -> impl Iterator<Item = T> {
+    left.into_iter().flatten().chain(right.into_iter().flatten())
+}
+
+/// Calls the handler and catches its panics.
+pub(super) struct Caught<'h> {
+    pub(super) handler: &'h dyn ConflictHandler,
+}
+
+impl Caught<'_> {
+    fn call<T>(&self, call: impl FnOnce(&dyn ConflictHandler) -> T) -> Option<T> {
+        // The handler is pure by contract, so a panic leaves nothing half done in it.
+        let caught = catch_unwind(AssertUnwindSafe(|| call(self.handler)));
+        caught
+            .inspect_err(|_| tracing::error!(handler = self.handler.id(), "the conflict handler panicked"))
+            .ok()
+    }
+}
+
+impl Resolver for Caught<'_> {
+    fn resolve(&mut self, heads: &[Head]) -> Option<State> {
+        self.call(|handler| handler.resolve(heads))
+    }
+
+    fn annotate(&mut self, seen: Option<&State>, next: &State, dot: Dot) -> Option<Bytes> {
+        self.call(|handler| handler.annotate(seen, next, dot))
+    }
+}

@@ -1,0 +1,240 @@
+//! A node: one storage with its identity, the collections in it, and the rooms it has joined.
+
+use std::fmt;
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use peerloom_core::{
+    Batch, CollectionName, ConflictHandler, Identity, Opening, ReplicaId, ReplicaLimits, Storage,
+    StorageError, Store, StoreName,
+};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::collection::{CollectionBuilder, Content, Core, OpenCollections, SessionNumber};
+use crate::environment::{Environment, SystemEnvironment, random_u64};
+use crate::error::{Error, OpenError};
+use crate::room::RoomBuilder;
+
+/// Where the secret of the identity is kept in the node's own store.
+const IDENTITY_KEY: &[u8] = b"identity";
+
+/// A storage taking part in replication. Cheap to clone; all clones are the same node.
+///
+/// Dropping the last handle to a node, its collections and its rooms stops its tasks. [`Node::close`] does so in order, and waits.
+#[derive(Clone)]
+pub struct Node {
+    core: Arc<NodeCore>,
+}
+
+impl Node {
+    /// Opens the node whose collections are in this storage. A storage that is opened for the first time gets an identity.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Storage`] with `Locked` while another node has the storage open, `Foreign` and `Newer` if what is there cannot be
+    /// used.
+    pub async fn open(storage: impl Storage) -> Result<Self, OpenError> {
+        Self::builder(storage).open().await
+    }
+
+    /// Opens a node with other than the default options.
+    pub fn builder(storage: impl Storage) -> NodeBuilder {
+        NodeBuilder { storage: Arc::new(storage), environment: None, limits: ReplicaLimits::default() }
+    }
+
+    /// The stable id of this node's storage.
+    pub fn replica_id(&self) -> ReplicaId {
+        self.core.identity().replica_id()
+    }
+
+    /// A collection of documents that hold a `T`: any type with serde's traits, or [`Binary`](crate::Binary).
+    /// 1 to 64 ASCII letters, digits, `-`, `_` and `.` name it.
+    pub fn collection<T: Content>(&self, name: &str) -> CollectionBuilder<T> {
+        CollectionBuilder::new(self.clone(), name)
+    }
+
+    /// A room, where the peers with the same topic meet. The topic has 1 to 256 bytes.
+    pub fn room(&self, topic: &str) -> RoomBuilder {
+        RoomBuilder::new(self.clone(), topic)
+    }
+
+    /// Leaves all rooms, waits for everything in flight, and closes the collections. When it returns, the
+    /// storage can be opened again. Handles that are left answer with an error.
+    ///
+    /// # Errors
+    ///
+    /// The first that a store gave on closing; the others are closed all the same.
+    pub async fn close(&self) -> Result<(), Error> {
+        let core = &self.core;
+        core.leave.cancel();
+        let mut closed = Ok(());
+        let open: Vec<Arc<Core>> = {
+            let mut collections = core.collections.lock().await;
+            collections.take().into_iter().flat_map(|open| open.iter().collect::<Vec<_>>()).collect()
+        };
+        // Rooms first: their sessions commit through the collections.
+        core.rooms.close();
+        core.rooms.wait().await;
+        for collection in &open {
+            closed = closed.and(collection.close().await);
+        }
+        core.tasks.close();
+        core.tasks.wait().await;
+        closed.and(core.store.close().await.map_err(Error::from))
+    }
+
+    pub(crate) fn core(&self) -> &Arc<NodeCore> {
+        &self.core
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Node").field(&self.replica_id()).finish()
+    }
+}
+
+/// Opens a node. Made by [`Node::builder`].
+#[must_use = "nothing is opened before `open`"]
+pub struct NodeBuilder {
+    storage: Arc<dyn Storage>,
+    environment: Option<Arc<dyn Environment>>,
+    limits: ReplicaLimits,
+}
+
+impl NodeBuilder {
+    /// Where the node gets time, randomness and tasks from. Default [`SystemEnvironment`].
+    pub fn environment(mut self, environment: impl Environment) -> Self {
+        self.environment = Some(Arc::new(environment));
+        self
+    }
+
+    /// The bounds of the node's replicas.
+    pub fn limits(mut self, limits: ReplicaLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Opens the node, as [`Node::open`] does.
+    pub async fn open(self) -> Result<Node, OpenError> {
+        let environment = self.environment.unwrap_or_else(|| Arc::new(SystemEnvironment::new()));
+        let store = self.storage.open(&StoreName::node()).await?;
+        let identity = match load_identity(&*store).await? {
+            Some(identity) => identity,
+            None => make_identity(&*store, &*environment).await?,
+        };
+        let opening = Opening::new(random_u64(&*environment));
+        Ok(Node {
+            core: Arc::new(NodeCore {
+                storage: self.storage,
+                environment,
+                store,
+                identity: Mutex::new(identity),
+                opening,
+                limits: self.limits,
+                collections: tokio::sync::Mutex::new(Some(OpenCollections::default())),
+                tasks: TaskTracker::new(),
+                rooms: TaskTracker::new(),
+                leave: CancellationToken::new(),
+                sessions: AtomicU64::new(0),
+            }),
+        })
+    }
+}
+
+/// What the handles to one node share.
+pub(crate) struct NodeCore {
+    storage: Arc<dyn Storage>,
+    environment: Arc<dyn Environment>,
+    /// The node's own store.
+    store: Arc<dyn Store>,
+    identity: Mutex<Identity>,
+    pub(crate) opening: Opening,
+    limits: ReplicaLimits,
+    /// `None` once the node is closed. Held across the opening of a collection, so that it is opened once.
+    collections: tokio::sync::Mutex<Option<OpenCollections>>,
+    tasks: TaskTracker,
+    /// The tasks that must end before the collections are closed.
+    rooms: TaskTracker,
+    leave: CancellationToken,
+    sessions: AtomicU64,
+}
+
+impl NodeCore {
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    pub(crate) fn environment(&self) -> &dyn Environment {
+        &*self.environment
+    }
+
+    pub(crate) fn environment_handle(&self) -> Arc<dyn Environment> {
+        self.environment.clone()
+    }
+
+    pub(crate) fn replica_limits(&self) -> &ReplicaLimits {
+        &self.limits
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Cancelled when the node is closed.
+    pub(crate) fn leave(&self) -> &CancellationToken {
+        &self.leave
+    }
+
+    pub(crate) fn next_session(&self) -> SessionNumber {
+        SessionNumber(self.sessions.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.environment.spawn(Box::pin(self.tasks.track_future(task)));
+    }
+
+    pub(crate) fn spawn_in_room(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.environment.spawn(Box::pin(self.rooms.track_future(task)));
+    }
+
+    /// Takes a new identity, because a copy of this node is alive under the present one.
+    pub(crate) async fn change_identity(&self) -> Result<ReplicaId, OpenError> {
+        let identity = make_identity(&*self.store, self.environment()).await?;
+        let id = identity.replica_id();
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        Ok(id)
+    }
+
+    pub(crate) async fn open_collection(
+        self: &Arc<Self>,
+        name: CollectionName,
+        handler: Arc<dyn ConflictHandler>,
+        schema_version: u32,
+    ) -> Result<Arc<Core>, OpenError> {
+        let mut collections = self.collections.lock().await;
+        let open = collections.as_mut().ok_or(OpenError::Closed)?;
+        open.open(self, name, handler, schema_version).await
+    }
+}
+
+async fn load_identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
+    let found = store.metadata(IDENTITY_KEY, None, NonZeroU32::MIN).await?;
+    let Some((_, secret)) = found.first() else { return Ok(None) };
+    let secret: &[u8; 32] = secret.as_ref().try_into().map_err(|_| {
+        OpenError::Storage(StorageError::Corrupt { detail: "the identity is not 32 bytes".to_owned() })
+    })?;
+    Ok(Some(Identity::from_secret(secret)))
+}
+
+async fn make_identity(store: &dyn Store, environment: &dyn Environment) -> Result<Identity, OpenError> {
+    let mut secret = [0; 32];
+    environment.fill_random(&mut secret);
+    let entry = (Bytes::from_static(IDENTITY_KEY), Some(Bytes::copy_from_slice(&secret)));
+    store.commit(Batch { records: Vec::new(), metadata: vec![entry] }).await?;
+    Ok(Identity::from_secret(&secret))
+}

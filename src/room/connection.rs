@@ -1,0 +1,347 @@
+//! The driver of one session: moves frames between the connection and the session, and does what the session says.
+//!
+//! Decides nothing about replication. One task per connection; storage operations run beside the receiving and the
+//! sending, so that neither a slow disk nor a slow peer holds up the other.
+
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use futures_util::stream::{FuturesUnordered, SelectAll};
+use futures_util::{Stream, StreamExt, future, stream};
+use peerloom_core::{
+    CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender, PageLimits, ReplicaId,
+    Sequence, Session, SessionConfig, Share, TransportError, checkpoint_from_value,
+};
+use tokio::sync::watch;
+
+use super::event::RoomEvent;
+use super::peers::{PeerState, Stop};
+use super::{RoomCore, SharedCollection};
+use crate::collection::{Progress, SessionNumber};
+use crate::environment::BoxFuture;
+
+/// How long the farewell may take before the connection is dropped.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) reason: CloseReason,
+    /// The peer, if it ever joined.
+    pub(super) peer: Option<ReplicaId>,
+    /// For how long the peer was joined, if it ever was.
+    pub(super) joined_for: Option<Duration>,
+}
+
+type Sending = BoxFuture<(Box<dyn MessageSender>, Result<(), TransportError>)>;
+type ProgressStream = Pin<Box<dyn Stream<Item = (CollectionIndex, Progress)> + Send>>;
+
+pub(super) struct Driver {
+    room: Arc<RoomCore>,
+    number: SessionNumber,
+    session: Session,
+    connection: Connection,
+    collections: Vec<SharedCollection>,
+    operations: FuturesUnordered<BoxFuture<Input>>,
+    progress: SelectAll<ProgressStream>,
+    effects: Vec<Effect>,
+    peer: Option<ReplicaId>,
+    joined_at: Option<Duration>,
+    closed: Option<CloseReason>,
+    ends: Vec<Sequence>,
+}
+
+impl Driver {
+    pub(super) fn new(room: Arc<RoomCore>, number: SessionNumber, connection: Connection) -> Self {
+        let node = &room.node;
+        let mut nonce = [0; 32];
+        node.environment().fill_random(&mut nonce);
+        let config = SessionConfig {
+            identity: node.identity(),
+            opening: node.opening,
+            nonce,
+            topic_key: room.topic_key.clone(),
+            channel_binding: connection.channel_binding.clone(),
+            frame_bytes_max: connection.message_bytes_max,
+            limits: room.limits.clone(),
+        };
+        let session = Session::new(config, node.environment().now());
+        Self {
+            number,
+            session,
+            connection,
+            collections: Vec::new(),
+            operations: FuturesUnordered::new(),
+            progress: SelectAll::new(),
+            effects: Vec::new(),
+            peer: None,
+            joined_at: None,
+            closed: None,
+            ends: Vec::new(),
+            room,
+        }
+    }
+
+    /// Runs the session to its end.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<Option<Stop>>) -> Ended {
+        let environment = self.room.node.environment_handle();
+        let mut shares = self.room.shares.subscribe();
+        self.share(&shares.borrow_and_update().clone());
+        let (sender, mut receiver) = (self.connection.sender, self.connection.receiver);
+        self.connection.sender = Box::new(Gone);
+        self.connection.receiver = Box::new(Gone);
+        let mut idle: Option<Box<dyn MessageSender>> = Some(sender);
+        let mut sending: Option<Sending> = None;
+        while self.closed.is_none() {
+            if let Some(frame) =
+                idle.take_if(|_| self.session.wants_to_send()).map(|sender| (sender, self.frame()))
+            {
+                sending = Some(send(frame.0, frame.1));
+            }
+            let deadline = self.session.deadline();
+            let tick = match deadline {
+                Some(deadline) => Either::Left(environment.sleep_until(deadline)),
+                None => Either::Right(future::pending()),
+            };
+            // Biased, so that what happens follows from the inputs alone: first what ends the session, then what frees memory.
+            let input = tokio::select! {
+                biased;
+                Ok(()) = stop.changed() => match *stop.borrow_and_update() {
+                    Some(Stop::Refuse(refusal)) => Input::Refuse(refusal),
+                    Some(Stop::Leave) | None => Input::Leave,
+                },
+                Some(input) = self.operations.next(), if !self.operations.is_empty() => input,
+                (sender, sent) = async { sending.as_mut().expect("guarded").await }, if sending.is_some() => {
+                    sending = None;
+                    idle = Some(sender);
+                    match sent {
+                        Ok(()) if self.session.wants_to_send() => continue,
+                        Ok(()) => Input::Tick,
+                        Err(_) => Input::ConnectionLost,
+                    }
+                },
+                Some((collection, progress)) = self.progress.next(), if !self.progress.is_empty() => {
+                    self.ends[collection.0] = progress.snapshot.end;
+                    Input::Committed { collection, snapshot: progress.snapshot, direct: progress.direct }
+                },
+                Ok(()) = shares.changed() => {
+                    let shared = shares.borrow_and_update().clone();
+                    self.share(&shared);
+                    continue;
+                },
+                frame = receiver.receive() => match frame {
+                    Some(frame) => Input::Received(frame),
+                    None => Input::ConnectionLost,
+                },
+                () = tick => Input::Tick,
+            };
+            self.handle(input);
+        }
+        self.farewell(idle, sending).await;
+        for collection in &self.collections {
+            collection.core.shared.hear(self.number, None);
+        }
+        let now = environment.now().monotonic;
+        Ended {
+            reason: self.closed.expect("the loop runs until then"),
+            peer: self.peer,
+            joined_for: self.joined_at.map(|at| now.saturating_sub(at)),
+        }
+    }
+
+    fn frame(&mut self) -> Bytes {
+        let now = self.room.node.environment().now();
+        self.session.transmit(now).expect("the session wants to send")
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.room.node.environment().now();
+        self.session.handle(now, input, &mut self.effects);
+        for effect in std::mem::take(&mut self.effects) {
+            self.perform(effect);
+        }
+        let (state, counters) = (self.state(), self.session.counters());
+        let ends = self.ends.clone();
+        self.room.peers.update(self.number, |status| {
+            status.peer.state = state;
+            status.peer.counters = counters;
+            status.ends = ends;
+        });
+    }
+
+    fn state(&self) -> PeerState {
+        match self.peer {
+            None => PeerState::Connecting,
+            Some(_) if self.session.is_caught_up() => PeerState::CaughtUp,
+            Some(_) => PeerState::CatchingUp,
+        }
+    }
+
+    /// Shares the collections that were not yet.
+    fn share(&mut self, shares: &[SharedCollection]) {
+        for shared in &shares[self.collections.len()..] {
+            let collection = CollectionIndex(self.collections.len());
+            let core = &shared.core;
+            let mut progress = core.shared.progress();
+            let Progress { snapshot, direct } = progress.borrow_and_update().clone();
+            self.ends.push(snapshot.end);
+            self.collections.push(shared.clone());
+            self.progress.push(Box::pin(stream::unfold(progress, move |mut progress| async move {
+                progress.changed().await.ok()?;
+                let now = progress.borrow_and_update().clone();
+                Some(((collection, now), progress))
+            })));
+            self.handle(Input::Share(Share {
+                name: core.shared.name().clone(),
+                schema_version: core.schema_version,
+                handler: core.shared.handler().id().to_owned(),
+                serves: shared.sharing.serves(),
+                pulls: shared.sharing.pulls(),
+                filter: shared.sharing.filter_name(),
+                snapshot,
+                direct,
+            }));
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::LoadCheckpoint { collection, key } => {
+                let store = self.collections[collection.0].core.store.clone();
+                self.operate(async move {
+                    let found = store.metadata(&key, None, NonZeroU32::MIN).await?;
+                    let exact = found.into_iter().find(|(found, _)| *found == key);
+                    let checkpoint = exact.and_then(|(_, value)| checkpoint_from_value(&value));
+                    Ok::<_, crate::Error>(Input::CheckpointLoaded { collection, checkpoint })
+                });
+            }
+            Effect::Scan { collection, after, limits } => self.scan(collection, after, limits),
+            Effect::Apply { collection, page } => {
+                let core = self.collections[collection.0].core.clone();
+                let peer = self.peer.expect("pages come from a peer that has joined");
+                self.operate(async move {
+                    Ok::<_, crate::Error>(Input::Applied {
+                        collection,
+                        applied: core.apply(page, peer).await?,
+                    })
+                });
+            }
+            Effect::Direct { collection, origin } => {
+                self.collections[collection.0].core.shared.hear(self.number, Some(origin));
+            }
+            Effect::Report(event) => self.report(event),
+            Effect::Close(reason) => self.closed = Some(reason),
+        }
+    }
+
+    fn scan(&mut self, collection: CollectionIndex, after: Sequence, limits: PageLimits) {
+        let SharedCollection { core, sharing } = self.collections[collection.0].clone();
+        self.operate(async move {
+            let snapshot = core.snapshot();
+            let records = core.store.changes(after, limits).await?;
+            let records = records.into_iter().map(|record| sharing.scanned(record)).collect();
+            Ok::<_, crate::Error>(Input::Scanned { collection, snapshot, records })
+        });
+    }
+
+    fn operate(&mut self, operation: impl Future<Output = Result<Input, crate::Error>> + Send + 'static) {
+        self.operations.push(Box::pin(async {
+            operation.await.unwrap_or_else(|error| Input::StorageFailed { detail: error.to_string() })
+        }));
+    }
+
+    fn report(&mut self, event: Event) {
+        let name = |index: CollectionIndex| self.collections[index.0].core.shared.name().clone();
+        let told = match (event, self.peer) {
+            (Event::Established { peer, opening }, _) => {
+                let (peers, peers_max) = (&self.room.peers, self.room.peers_max);
+                match peers.admit(self.number, peer, opening, self.session.tag(), peers_max) {
+                    Ok(()) => {
+                        self.peer = Some(peer);
+                        self.joined_at = Some(self.room.node.environment().now().monotonic);
+                        RoomEvent::PeerJoined { peer, address: self.connection.peer.clone() }
+                    }
+                    Err(refusal) => return self.handle(Input::Refuse(refusal)),
+                }
+            }
+            (Event::SameIdentity { yields }, _) => {
+                if yields {
+                    self.room.change_identity();
+                }
+                return;
+            }
+            (Event::Shared { collection }, Some(peer)) => {
+                RoomEvent::Shared { peer, collection: name(collection) }
+            }
+            (Event::SchemaMismatch { collection, ours, theirs }, Some(peer)) => {
+                RoomEvent::SchemaMismatch { peer, collection: name(collection), ours, theirs }
+            }
+            (Event::HandlerMismatch { collection, theirs }, Some(peer)) => {
+                RoomEvent::HandlerMismatch { peer, collection: name(collection), theirs }
+            }
+            (Event::RolledBack { collection, .. }, Some(peer)) => {
+                RoomEvent::RolledBack { peer, collection: name(collection) }
+            }
+            (Event::CaughtUp, Some(peer)) => RoomEvent::CaughtUp { peer },
+            (Event::DocumentTooLarge { collection, id, bytes }, Some(peer)) => {
+                RoomEvent::DocumentTooLarge { peer, collection: name(collection), id, bytes }
+            }
+            (_, _) => return,
+        };
+        self.room.tell(told);
+    }
+
+    /// Sends what is left to say, then closes, as far as the peer lets it within the time-out.
+    async fn farewell(&mut self, idle: Option<Box<dyn MessageSender>>, sending: Option<Sending>) {
+        let environment = self.room.node.environment_handle();
+        let deadline = environment.now().monotonic + FAREWELL_TIMEOUT;
+        let saying = async {
+            let mut sender = match (idle, sending) {
+                (Some(sender), _) => sender,
+                (None, Some(sending)) => sending.await.0,
+                (None, None) => return,
+            };
+            while let Some(frame) = self.session.transmit(environment.now()) {
+                if sender.send(frame).await.is_err() {
+                    return;
+                }
+            }
+            sender.close().await;
+        };
+        tokio::select! {
+            biased;
+            () = saying => {}
+            () = environment.sleep_until(deadline) => {}
+        }
+    }
+}
+
+fn send(mut sender: Box<dyn MessageSender>, frame: Bytes) -> Sending {
+    Box::pin(async move {
+        let sent = sender.send(frame).await;
+        (sender, sent)
+    })
+}
+
+/// Stands where the ends of the connection were.
+struct Gone;
+
+#[async_trait::async_trait]
+impl MessageSender for Gone {
+    async fn send(&mut self, _message: Bytes) -> Result<(), TransportError> {
+        Err(TransportError::Closed)
+    }
+
+    async fn close(&mut self) {}
+}
+
+#[async_trait::async_trait]
+impl peerloom_core::MessageReceiver for Gone {
+    async fn receive(&mut self) -> Option<Bytes> {
+        None
+    }
+}

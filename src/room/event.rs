@@ -1,0 +1,171 @@
+//! What happens in a room, as a stream that applications follow.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_util::stream;
+use peerloom_core::{CloseReason, CollectionName, DocumentId, PeerAddress, Refusal, ReplicaId};
+use tokio::sync::broadcast;
+
+/// How many events a reader may fall behind before it misses the oldest.
+pub(super) const EVENTS_MAX: usize = 1024;
+
+/// Something that happened in a room.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum RoomEvent {
+    /// A peer has proven who it is and that it belongs here.
+    PeerJoined {
+        /// Who.
+        peer: ReplicaId,
+        /// Where.
+        address: PeerAddress,
+    },
+    /// A peer that had joined is gone.
+    PeerLeft {
+        /// Who.
+        peer: ReplicaId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A connection ended before the peer had joined.
+    ConnectionFailed {
+        /// Where the peer is.
+        address: PeerAddress,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// This side refused a peer, or was refused by it.
+    Refused {
+        /// Where the peer is.
+        address: PeerAddress,
+        /// Why.
+        reason: Refusal,
+        /// Whether the peer refused this side.
+        by_peer: bool,
+    },
+    /// A collection replicates with a peer from now on.
+    Shared {
+        /// The peer.
+        peer: ReplicaId,
+        /// The collection.
+        collection: CollectionName,
+    },
+    /// The schema versions differ: the collection does not replicate with this peer. Bring both to the same version.
+    SchemaMismatch {
+        /// The peer.
+        peer: ReplicaId,
+        /// The collection.
+        collection: CollectionName,
+        /// This side's version.
+        ours: u32,
+        /// The peer's version.
+        theirs: u32,
+    },
+    /// The conflict handlers differ: the versions of documents converge, their views may not until both run the same handler.
+    HandlerMismatch {
+        /// The peer.
+        peer: ReplicaId,
+        /// The collection.
+        collection: CollectionName,
+        /// The id of the peer's handler.
+        theirs: String,
+    },
+    /// All collections shared with a peer are caught up, both ways.
+    CaughtUp {
+        /// The peer.
+        peer: ReplicaId,
+    },
+    /// Versions of a document stand beside each other. The view is what the conflict handler makes of them.
+    Conflict {
+        /// The collection.
+        collection: CollectionName,
+        /// The document.
+        id: DocumentId,
+        /// How many versions.
+        versions: usize,
+    },
+    /// The conflict handler panicked on a document; the last write wins in this view.
+    HandlerFailed {
+        /// The collection.
+        collection: CollectionName,
+        /// The document.
+        id: DocumentId,
+    },
+    /// A peer brought a write from far in the future. It was accepted; the local clock does not follow it.
+    ClockAhead {
+        /// The collection.
+        collection: CollectionName,
+        /// The peer that brought it, which need not have made it.
+        peer: ReplicaId,
+        /// The document.
+        id: DocumentId,
+        /// How far ahead, in milliseconds.
+        ahead_ms: u64,
+    },
+    /// A peer knows writes of this replica that it does not remember: it was restored from a backup, or copied. They come back from
+    /// the peer, beside what was written since.
+    RolledBack {
+        /// The collection.
+        collection: CollectionName,
+        /// The peer that brought them.
+        peer: ReplicaId,
+    },
+    /// A copy of this node is alive under the same id, so this one has taken a new id.
+    IdentityChanged {
+        /// The new id.
+        replica: ReplicaId,
+    },
+    /// A document is too large for a peer and stays behind, until its versions are settled.
+    DocumentTooLarge {
+        /// The peer.
+        peer: ReplicaId,
+        /// The collection.
+        collection: CollectionName,
+        /// The document.
+        id: DocumentId,
+        /// Its size in a message.
+        bytes: usize,
+    },
+    /// The reader of this stream fell behind and missed events.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// A stream of events, from when it was made. Ends when the room is left.
+#[must_use = "streams do nothing unless polled"]
+pub struct Events {
+    events: Pin<Box<dyn Stream<Item = RoomEvent> + Send>>,
+}
+
+impl Events {
+    pub(super) fn new(receiver: broadcast::Receiver<RoomEvent>) -> Self {
+        let events = stream::unfold(receiver, |mut receiver| async {
+            let event = match receiver.recv().await {
+                Ok(event) => event,
+                Err(broadcast::error::RecvError::Lagged(events)) => RoomEvent::Missed { events },
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            Some((event, receiver))
+        });
+        Self { events: Box::pin(events) }
+    }
+}
+
+impl Stream for Events {
+    type Item = RoomEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<RoomEvent>> {
+        self.events.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Events").finish_non_exhaustive()
+    }
+}

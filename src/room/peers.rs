@@ -1,0 +1,159 @@
+//! The peers of a room as others see them: who is connected, in which state, with which counters.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use peerloom_core::{Opening, PeerAddress, Refusal, ReplicaId, Sequence, SessionCounters};
+use tokio::sync::watch;
+
+use crate::collection::SessionNumber;
+
+/// A connection of a room, as it is now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Where the peer is.
+    pub address: PeerAddress,
+    /// Who it is, once that is proven.
+    pub replica: Option<ReplicaId>,
+    /// How far things are.
+    pub state: PeerState,
+    /// How much the connection has moved.
+    pub counters: SessionCounters,
+}
+
+/// How far things are with a peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PeerState {
+    /// The two are still proving who they are.
+    Connecting,
+    /// Documents are moving.
+    CatchingUp,
+    /// Everything is on both sides.
+    CaughtUp,
+}
+
+/// Why a session is asked to end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stop {
+    Leave,
+    Refuse(Refusal),
+}
+
+/// What a session tells of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Status {
+    pub(super) peer: Peer,
+    pub(super) opening: Option<Opening>,
+    pub(super) tag: Vec<u8>,
+    /// The end of each collection's changefeed, in the order they were shared, as the session last heard of it.
+    pub(super) ends: Vec<Sequence>,
+}
+
+struct Entry {
+    status: Status,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// The sessions of one room.
+#[derive(Default)]
+pub(super) struct Peers {
+    entries: Mutex<BTreeMap<SessionNumber, Entry>>,
+    changed: watch::Sender<()>,
+}
+
+impl Peers {
+    pub(super) fn add(&self, number: SessionNumber, address: &PeerAddress) -> watch::Receiver<Option<Stop>> {
+        let (stop, stopped) = watch::channel(None);
+        let peer = Peer {
+            address: address.clone(),
+            replica: None,
+            state: PeerState::Connecting,
+            counters: SessionCounters::default(),
+        };
+        let status = Status { peer, opening: None, tag: Vec::new(), ends: Vec::new() };
+        self.lock().insert(number, Entry { status, stop });
+        self.changed.send_replace(());
+        stopped
+    }
+
+    pub(super) fn remove(&self, number: SessionNumber) {
+        self.lock().remove(&number);
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn update(&self, number: SessionNumber, update: impl FnOnce(&mut Status)) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(&number) else { return };
+        let before = (entry.status.peer.state, entry.status.ends.clone());
+        update(&mut entry.status);
+        let changed = before != (entry.status.peer.state, entry.status.ends.clone());
+        drop(entries);
+        if changed {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// A session has come to know its peer. Says whether it is to end: because the room is full, or because of another
+    /// connection to the same opening of the same replica. Of two such, both sides keep the one with the larger tag.
+    pub(super) fn admit(
+        &self,
+        number: SessionNumber,
+        replica: ReplicaId,
+        opening: Opening,
+        tag: &[u8],
+        peers_max: usize,
+    ) -> Result<(), Refusal> {
+        let mut entries = self.lock();
+        let known = |entry: &Entry| {
+            entry.status.peer.replica == Some(replica) && entry.status.opening == Some(opening)
+        };
+        let stopping = |entry: &Entry| entry.stop.borrow().is_some();
+        for entry in entries.values().filter(|entry| known(entry) && !stopping(entry)) {
+            if entry.status.tag.as_slice() > tag {
+                return Err(Refusal::Duplicate);
+            }
+            entry.stop.send_replace(Some(Stop::Refuse(Refusal::Duplicate)));
+        }
+        let joined =
+            entries.values().filter(|entry| entry.status.peer.replica.is_some() && !stopping(entry)).count();
+        if joined >= peers_max {
+            return Err(Refusal::Full);
+        }
+        let entry = entries.get_mut(&number).expect("a session is listed while it runs");
+        entry.status.peer.replica = Some(replica);
+        entry.status.opening = Some(opening);
+        entry.status.tag = tag.to_vec();
+        Ok(())
+    }
+
+    pub(super) fn stop_all(&self) {
+        for entry in self.lock().values() {
+            entry.stop.send_replace(Some(Stop::Leave));
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<Peer> {
+        self.lock().values().map(|entry| entry.status.peer.clone()).collect()
+    }
+
+    /// Whether there is a peer, and all of them are caught up with everything up to `ends`.
+    pub(super) fn are_caught_up(&self, ends: &[Sequence]) -> bool {
+        let entries = self.lock();
+        let caught_up = |entry: &Entry| {
+            entry.status.peer.state == PeerState::CaughtUp
+                && entry.status.ends.len() >= ends.len()
+                && entry.status.ends.iter().zip(ends).all(|(heard, end)| heard >= end)
+        };
+        !entries.is_empty() && entries.values().all(caught_up)
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SessionNumber, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

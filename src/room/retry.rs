@@ -1,0 +1,40 @@
+//! When to connect again: exponential backoff with jitter.
+
+use std::time::Duration;
+
+/// How long to wait before connecting to a peer again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Retry {
+    /// The wait after the first failure. Default 500 ms.
+    pub initial: Duration,
+    /// The longest wait. Each failure doubles it up to here. Default 30 seconds. A connection that lived this long counts as a success.
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { initial: Duration::from_millis(500), max: Duration::from_secs(30) }
+    }
+}
+
+impl Retry {
+    /// The wait after so many failures in a row, from half to the whole of the doubled one, by `jitter` of 0 to 255.
+    pub(super) fn wait(&self, failures: u32, jitter: u8) -> Duration {
+        let doubled = self.initial.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.max);
+        doubled / 2 + doubled / 2 * u32::from(jitter) / 255
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_limit_and_are_spread_over_their_upper_half() {
+        let retry = Retry { initial: Duration::from_millis(100), max: Duration::from_secs(1) };
+        let longest: Vec<u128> = (1..7).map(|failures| retry.wait(failures, 255).as_millis()).collect();
+        assert_eq!(longest, [100, 200, 400, 800, 1000, 1000]);
+        assert_eq!(retry.wait(1, 0), Duration::from_millis(50));
+        assert_eq!(retry.wait(u32::MAX, 255), Duration::from_secs(1));
+    }
+}
