@@ -1,1 +1,148 @@
-//! Soon.
+//! Storage on fjall, an embedded log-structured store in pure Rust: the default for programs that keep data.
+//!
+//! [`Fjall`] is a directory. Each store in it is a fjall database of its own, so that a failed write, damage or a lock
+//! in one never touches another, and deleting one is a rename. Every open store has one thread, through which all of
+//! its operations pass; see [`Options`] for what that and everything else may take.
+//!
+//! Keeps no secrets: what is on the disk is in the clear.
+
+mod directory;
+mod failure;
+mod page;
+mod store;
+mod tables;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use peerloom_core::{Storage, StorageError, Store, StoreName};
+
+use crate::directory::Directory;
+use crate::store::FjallStore;
+
+/// A directory of stores. Nothing is touched before the first store is opened.
+///
+/// Cheap to make, and any number of them may be made for one directory: what is open is known from locks on its files,
+/// across processes. On a network file system without locks, opening fails.
+///
+/// Dropping the last handle to a store, or the future of an `open`, waits until the thread of the store has ended, so
+/// that the store can be opened again at once; [`Store::close`] waits without blocking. An operation that was called
+/// before its handle was dropped still takes effect.
+///
+/// ```
+/// use peerloom_core::{Batch, Storage, StoreName};
+/// use peerloom_fjall::Fjall;
+/// # let directory = tempfile::tempdir()?;
+/// # let directory = directory.path();
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let storage = Fjall::at(directory);
+/// let store = storage.open(&StoreName::node()).await?;
+/// let metadata = vec![("greeting".into(), Some("hello".into()))];
+/// store.commit(Batch { metadata, ..Batch::default() }).await?;
+/// store.close().await?;
+///
+/// let store = storage.open(&StoreName::node()).await?;
+/// let found = store.metadata(b"greet", None, 1.try_into()?).await?;
+/// assert_eq!(found, [("greeting".into(), "hello".into())]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fjall {
+    directory: Directory,
+    options: Options,
+}
+
+impl Fjall {
+    /// Stores in this directory, which is created by the first `open`, and must be absent, empty or made by
+    /// Peerloom then.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: Directory::at(directory.into()), options: Options::default() }
+    }
+
+    /// Replaces the defaults.
+    ///
+    /// ```
+    /// use peerloom_fjall::{Durability, Fjall, Options};
+    /// let options = Options { durability: Durability::Buffered, ..Options::default() };
+    /// let storage = Fjall::at("data").options(options);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a limit is outside the range that its documentation gives.
+    #[must_use]
+    pub fn options(self, options: Options) -> Self {
+        options.assert_in_range();
+        Self { options, ..self }
+    }
+}
+
+#[async_trait]
+impl Storage for Fjall {
+    async fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StorageError> {
+        Ok(Arc::new(FjallStore::open(&self.directory, name, &self.options).await?))
+    }
+
+    async fn delete(&self, name: &StoreName) -> Result<(), StorageError> {
+        let (directory, name) = (self.directory.clone(), name.clone());
+        store::on_a_thread("peerloom-fjall-delete", move || directory.delete(&name)).await
+    }
+}
+
+/// What a commit has survived when it returns.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Durability {
+    /// A power cut: the journal is on the disk, by one `fdatasync` for each commit.
+    #[default]
+    Synced,
+    /// A crash or kill of the process, but not a power cut or a crash of the system, which may take the latest commits
+    /// with it. What is left is a state that the store has been in: never a part of a commit, never a later commit
+    /// without an earlier one.
+    ///
+    /// This is less than the storage contract promises. Choose it for data that other peers have anyway.
+    Buffered,
+}
+
+/// How safe a store is, and how much it may take. Each limit is for one open store.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Options {
+    /// What a commit has survived when it returns.
+    pub durability: Durability,
+    /// How many bytes of blocks read from the disk are kept in memory, from 0. The default is 32 MiB: enough for the
+    /// upper levels of a tree of some gigabytes.
+    pub cache_bytes_max: u64,
+    /// How many bytes of fresh documents are collected in memory before they are written out in order, from 1 MiB.
+    /// Up to five times as much is held while the disk is slower than the writer. The default is 16 MiB, with which a
+    /// million documents of 250 bytes are written in some 100 MiB of memory, all told. Fixed when a store is created.
+    pub memtable_bytes_max: u64,
+    /// How many bytes of journal may lie on the disk before the documents in its oldest part are written out, from
+    /// 64 MiB, which is the default: opening reads the whole journal, so less is better. The part being
+    /// written comes on top, up to 64 MB.
+    pub journal_bytes_max: u64,
+    /// How many operations may wait for the thread of the store, from 1. A caller waits its turn beyond that. The
+    /// default is 64: far more than the sessions of a node have in flight.
+    pub operations_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            cache_bytes_max: 32 << 20,
+            memtable_bytes_max: 16 << 20,
+            journal_bytes_max: 64 << 20,
+            operations_max: 64,
+        }
+    }
+}
+
+impl Options {
+    fn assert_in_range(&self) {
+        assert!(self.memtable_bytes_max >= 1 << 20, "memtable_bytes_max is 1 MiB or more");
+        assert!(self.journal_bytes_max >= 64 << 20, "journal_bytes_max is 64 MiB or more");
+        assert!(self.operations_max >= 1, "operations_max is 1 or more");
+    }
+}

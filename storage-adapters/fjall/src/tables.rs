@@ -1,0 +1,240 @@
+//! One database: its keyspaces, and every operation on them as a plain call that blocks.
+//!
+//! Knows nothing of threads. Its owner calls one operation at a time, which is why reads need no snapshot.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::num::NonZeroU32;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use peerloom_core::{
+    Batch, CommitError, DocumentId, IdRange, PageLimits, Put, Record, Sequence, StorageError,
+};
+
+use crate::page::Page;
+use crate::{Durability, Options, failure};
+
+/// How many bytes of fresh metadata, or of sequences by id, are collected in memory. Both are small beside the records.
+const MEMTABLE_SMALL_BYTES: u64 = 4 << 20;
+
+/// One writes out what was collected, the other merges what was written out, and neither waits for the other.
+const WORKER_THREADS: usize = 2;
+
+/// An open database.
+///
+/// The keyspaces come before the database, because the database lets go of its files when it is dropped last.
+pub(crate) struct Tables {
+    documents: Keyspace,
+    feed: Keyspace,
+    metadata: Keyspace,
+    database: Database,
+    persist: PersistMode,
+    /// The highest sequence in the feed.
+    end: Sequence,
+    failed: bool,
+}
+
+impl Tables {
+    /// Opens a database, and creates it if there is none.
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
+        refuse_strange_keyspaces(&path.join("keyspaces"))?;
+        Self::open_or_fail(path, options).map_err(|error| match error {
+            fjall::Error::Locked => StorageError::Locked { place: path.display().to_string() },
+            error => failure::of_fjall(&error),
+        })
+    }
+
+    fn open_or_fail(path: &Path, options: &Options) -> Result<Self, fjall::Error> {
+        let database = Database::builder(path)
+            .cache_size(options.cache_bytes_max)
+            .max_journaling_size(options.journal_bytes_max)
+            .worker_threads(WORKER_THREADS)
+            .open()?;
+        let small = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_SMALL_BYTES);
+        let documents = database.keyspace("documents", small)?;
+        // Only what is there is looked up in the feed, and filters help to find that something is not.
+        let feed = database.keyspace("feed", || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(options.memtable_bytes_max)
+                .expect_point_read_hits(true)
+        })?;
+        let metadata = database.keyspace("metadata", small)?;
+        let end = match feed.last_key_value() {
+            Some(last) => sequence(&last.key()?).ok_or(fjall::Error::Unrecoverable)?,
+            None => Sequence::ZERO,
+        };
+        let persist = match options.durability {
+            Durability::Synced => PersistMode::SyncData,
+            Durability::Buffered => PersistMode::Buffer,
+        };
+        Ok(Self { documents, feed, metadata, database, persist, end, failed: false })
+    }
+
+    /// Whether a write failed, so that nobody knows what the journal holds before it is read again.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
+    }
+
+    pub(crate) fn read(&self, ids: Vec<DocumentId>) -> Result<Vec<Option<Record>>, StorageError> {
+        let read = |id: DocumentId| {
+            let key = self.documents.get(id.as_bytes()).map_err(|error| failure::of_fjall(&error))?;
+            key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
+        };
+        ids.into_iter().map(read).collect()
+    }
+
+    pub(crate) fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+        let mut page = Page::new(limits);
+        let start = after.number().to_be_bytes();
+        let mut entries = self.feed.range((Bound::Excluded(start), Bound::Unbounded));
+        while page.is_open()
+            && let Some(entry) = entries.next()
+        {
+            let (key, value) = entry.into_inner().map_err(|error| failure::of_fjall(&error))?;
+            page.add(decode(&key, &value)?);
+        }
+        Ok(page.into_records())
+    }
+
+    pub(crate) fn list(&self, range: &IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+        let mut page = Page::new(limits);
+        if range.is_empty() {
+            return Ok(page.into_records());
+        }
+        let bounds =
+            (range.start.as_ref().map(DocumentId::as_bytes), range.end.as_ref().map(DocumentId::as_bytes));
+        let mut entries = self.documents.range::<&[u8], _>(bounds);
+        while page.is_open()
+            && let Some(entry) = entries.next()
+        {
+            let (id, key) = entry.into_inner().map_err(|error| failure::of_fjall(&error))?;
+            page.add(self.record_at(&key, &id)?);
+        }
+        Ok(page.into_records())
+    }
+
+    fn record_at(&self, key: &[u8], id: &[u8]) -> Result<Record, StorageError> {
+        let value = self.feed.get(key).map_err(|error| failure::of_fjall(&error))?;
+        match value.map(|value| decode(key, &value)).transpose()? {
+            Some(record) if record.id.as_bytes() == id => Ok(record),
+            Some(_) => Err(corrupt("a document names the sequence of another")),
+            None => Err(corrupt("a document names a sequence that is not in the feed")),
+        }
+    }
+
+    pub(crate) fn metadata(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        entries_max: NonZeroU32,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut found = Vec::new();
+        // The keys with a prefix follow each other, so the first without it is the end, and no upper bound is needed.
+        for entry in self.metadata.range::<&[u8], _>((start, Bound::Unbounded)) {
+            let (key, value) = entry.into_inner().map_err(|error| failure::of_fjall(&error))?;
+            if found.len() == entries_max.get() as usize || !key.starts_with(prefix) {
+                break;
+            }
+            found.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
+        }
+        Ok(found)
+    }
+
+    /// Does not check that `replaces` is the sequence that is stored, which would take a read for each record.
+    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        if self.failed {
+            let detail = "an earlier commit failed; the store must be reopened".into();
+            return Err(CommitError::NotApplied(StorageError::Io { detail }));
+        }
+        let mut end = self.end;
+        let mut write = self.database.batch().durability(Some(self.persist));
+        for Put { record, replaces } in batch.records {
+            assert!(
+                record.sequence > end || replaces == Some(record.sequence),
+                "{:?} is neither above the end of the feed, {end:?}, nor the sequence it replaces",
+                record.sequence
+            );
+            end = end.max(record.sequence);
+            let key = record.sequence.number().to_be_bytes();
+            if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
+                write.remove(&self.feed, replaced.number().to_be_bytes());
+            }
+            write.insert(&self.feed, key, encode(&record));
+            write.insert(&self.documents, record.id.as_bytes(), key);
+        }
+        for (key, value) in batch.metadata {
+            match value {
+                Some(value) => write.insert(&self.metadata, &*key, &*value),
+                None => write.remove(&self.metadata, &*key),
+            }
+        }
+        // Where in the journal a write failed is not told, and the end of the batch may yet reach the disk. If only
+        // an earlier write in the background failed, then the batch was not applied, but the store must be
+        // reopened all the same, and only this answer says so.
+        write.commit().map_err(|error| {
+            self.failed = true;
+            CommitError::Unknown(failure::of_fjall(&error))
+        })?;
+        self.end = end;
+        Ok(())
+    }
+}
+
+/// Looks for what fjall 3.1 answers with two panics, of which the second aborts the process: a directory
+/// among its keyspaces whose name is not a number.
+fn refuse_strange_keyspaces(path: &Path) -> Result<(), StorageError> {
+    match strange_keyspace(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(strange)) => Err(corrupt(&format!("{} is not of a database", strange.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failure::of_system(&error)),
+    }
+}
+
+fn strange_keyspace(path: &Path) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let is_number = entry.file_name().to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+        if !is_number && !entry.file_type()?.is_file() {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+/// The length of the id in two bytes, the id, and the record.
+fn encode(record: &Record) -> Vec<u8> {
+    let (id, encoded) = (record.id.as_bytes(), record.encode());
+    let length = u16::try_from(id.len()).expect("an id has at most 1,024 bytes");
+    [&length.to_be_bytes(), id, &encoded].concat()
+}
+
+/// A copy of the record is decoded: as a slice it would keep a whole block of the cache alive, out of its limit.
+fn decode(key: &[u8], value: &[u8]) -> Result<Record, StorageError> {
+    let parts = value
+        .split_first_chunk()
+        .and_then(|(length, rest)| rest.split_at_checked(usize::from(u16::from_be_bytes(*length))));
+    let (id, encoded) = parts.ok_or_else(|| corrupt("an entry of the feed is cut short"))?;
+    let id = DocumentId::from_utf8(id).map_err(|error| corrupt(&error.to_string()))?;
+    let record = Record::decode(id, &Bytes::copy_from_slice(encoded));
+    let record = record.map_err(|error| corrupt(&error.to_string()))?;
+    match sequence(key) == Some(record.sequence) {
+        true => Ok(record),
+        false => Err(corrupt("a record lies at another sequence than its own")),
+    }
+}
+
+fn sequence(key: &[u8]) -> Option<Sequence> {
+    key.try_into().ok().map(u64::from_be_bytes).map(Sequence::new)
+}
+
+fn corrupt(detail: &str) -> StorageError {
+    StorageError::Corrupt { detail: detail.into() }
+}
