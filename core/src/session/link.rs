@@ -88,7 +88,7 @@ impl Link {
     }
 
     pub(super) fn is_caught_up(&self) -> bool {
-        let pulled = !self.sink.pulling || (self.sink.complete && self.sink.is_idle());
+        let pulled = !self.sink.expected || (self.sink.complete && self.sink.is_idle());
         pulled && (!self.source.is_pulled() || self.source.is_done(self.share.snapshot.end))
     }
 
@@ -138,6 +138,7 @@ impl Link {
             }
         }
         self.source.expect(offer.pulls && self.share.serves && !mismatched, offer.knowledge);
+        self.sink.expected = pulls;
         if pulls {
             effects.push(Effect::LoadCheckpoint { collection, key: remote.checkpoint_key.clone() });
         }

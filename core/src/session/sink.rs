@@ -26,6 +26,8 @@ const PRUNE_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Sink {
+    /// The peer serves us, and so will be pulled from.
+    pub(super) expected: bool,
     pub(super) pulling: bool,
     queue: VecDeque<Changes>,
     applying: Option<Applying>,

@@ -84,7 +84,11 @@ pub(super) struct Source {
     /// The knowledge read before the scan that last reached the end of the feed. Everything up to there was sent, or is known
     /// to the peer, or is held back.
     reached: Option<Arc<Knowledge>>,
-    page: Vec<(DocumentId, Document)>,
+    /// A position was passed where no document stood. One that stood there when the snapshot was taken may have moved behind
+    /// what was read, so nothing counts as reached until a scan finds nothing more.
+    gap: bool,
+    /// What goes out next: a document that was rewritten meanwhile replaces its earlier copy.
+    page: BTreeMap<DocumentId, Document>,
     page_bytes: usize,
     told: Option<Told>,
     /// What the peer is known to know.
@@ -159,7 +163,7 @@ impl Source {
     pub(super) fn is_done(&self, end: Sequence) -> bool {
         self.pull.is_some()
             && !self.scanning
-            && self.cursor >= end
+            && self.is_at(end)
             && self.page.is_empty()
             && self.outstanding == 0
             && self.left_out_from().is_none()
@@ -218,9 +222,8 @@ impl Source {
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let announce = self.announce_at;
-        let tidy = self.tidy_at.filter(|_| self.window > 0 && !self.scanning);
-        announce.into_iter().chain(tidy).min()
+        let tidy = self.tidy_at.filter(|_| self.window > 0);
+        self.announce_at.into_iter().chain(tidy).filter(|_| !self.scanning).min()
     }
 
     /// A scan has come back. `snapshot` was taken before it.
@@ -230,20 +233,24 @@ impl Source {
             self.go_back();
             return;
         }
-        let mut last = None;
+        // A page that ends early ends at a record, so an empty one means that nothing follows.
+        if records.is_empty() {
+            self.cursor = self.cursor.max(snapshot.end);
+            self.gap = false;
+        }
         for Scanned { record, served } in records {
             // What was committed after the snapshot is not in its history; it is read again with the next one.
             if record.sequence > snapshot.end {
+                self.gap |= self.cursor < snapshot.end;
                 break;
             }
-            last = Some(record.sequence);
+            self.gap |= record.sequence != self.cursor.next();
+            self.cursor = record.sequence;
             if served && self.is_news(&record.document, record.sequence) {
                 self.take(record.id, record.document, record.sequence, snapshot, message_bytes_max);
             }
         }
-        // A page that ends early ends at a record, so an empty one means that nothing follows.
-        self.cursor = last.unwrap_or(snapshot.end).max(self.cursor);
-        if self.cursor >= snapshot.end {
+        if self.is_at(snapshot.end) {
             self.reached = Some(snapshot.knowledge.clone());
         }
         while self.as_sent.front().is_some_and(|range| *range.end() <= self.cursor) {
@@ -276,11 +283,12 @@ impl Source {
         if self.window == 0 {
             return None;
         }
-        let at_end = self.cursor >= snapshot.end;
+        let at_end = self.is_at(snapshot.end);
         let half = self.page.len() * 2 >= page.documents_max.get() as usize
             || self.page_bytes * 2 >= page.bytes_max.get() as usize;
         if !at_end && !half {
             if !may_scan {
+                self.tidy_at = None;
                 return None;
             }
             self.scanning = true;
@@ -323,7 +331,7 @@ impl Source {
         self.page_bytes = 0;
         let snapshot = self.scanned.as_ref().expect("set by the Pull");
         let checkpoint = snapshot.checkpoint(sequence.min(snapshot.end));
-        let documents = core::mem::take(&mut self.page);
+        let documents = core::mem::take(&mut self.page).into_iter().collect();
         Some(Step::Send(Served { documents, checkpoint, complete: told.complete, knowledge }))
     }
 
@@ -337,7 +345,7 @@ impl Source {
             self.cursor = self.cursor.max(*range.end());
             self.as_sent.pop_front();
         }
-        if self.cursor > before && self.cursor == snapshot.end {
+        if self.cursor > before && self.cursor == snapshot.end && !self.gap {
             self.reached = Some(snapshot.knowledge.clone());
             self.scanned = Some(snapshot.clone());
         }
@@ -357,6 +365,11 @@ impl Source {
             }
             _ => Knowledge::default(),
         }
+    }
+
+    /// Whether every document up to `end` was read.
+    fn is_at(&self, end: Sequence) -> bool {
+        self.cursor >= end && !self.gap
     }
 
     /// Where the first document stands that was left out though the peer may lack it.
@@ -386,7 +399,9 @@ impl Source {
             (&mut self.held_from, &mut self.held)
         } else {
             self.page_bytes += bytes;
-            self.page.push((id, document));
+            let earlier = self.page.get(&id).map(|earlier| Changes::document_bytes(&id, earlier));
+            self.page_bytes -= earlier.unwrap_or(0);
+            self.page.insert(id, document);
             return;
         };
         for (origin, stamp) in self.peer.lacks(document.context()) {
