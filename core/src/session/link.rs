@@ -182,7 +182,7 @@ impl Link {
 
     pub(super) fn received(&mut self, changes: Changes, limits: &SessionLimits) -> Result<(), Violation> {
         // The peer knows what it vouches for.
-        self.source.peer.join(&changes.knowledge);
+        self.source.peer_knows(&changes.knowledge);
         self.sink.receive(changes, limits)
     }
 

@@ -92,7 +92,7 @@ pub(super) struct Source {
     page_bytes: usize,
     told: Option<Told>,
     /// What the peer is known to know.
-    pub(super) peer: Knowledge,
+    peer: Knowledge,
     /// Origins that the peer hears from directly.
     peer_direct: BTreeSet<Incarnation>,
     learned: BTreeMap<Incarnation, Relay>,
@@ -183,6 +183,12 @@ impl Source {
         }
     }
 
+    /// The peer says what it knows: nothing of that need be held back any more.
+    pub(super) fn peer_knows(&mut self, knowledge: &Knowledge) {
+        self.peer.join(knowledge);
+        self.release_known();
+    }
+
     /// The peer says what it knows and whom it hears.
     pub(super) fn updated(
         &mut self,
@@ -191,7 +197,7 @@ impl Source {
         disconnected: &[Incarnation],
         limits: &SessionLimits,
     ) {
-        self.peer.join(knowledge);
+        self.peer_knows(knowledge);
         for origin in connected.iter().take(limits.origins_max.saturating_sub(self.peer_direct.len())) {
             self.peer_direct.insert(*origin);
         }
@@ -200,7 +206,6 @@ impl Source {
             // What was learnt while the peer heard the origin says nothing now.
             self.learned.remove(origin);
         }
-        self.release_known();
         if disconnected.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
             self.go_back();
         }
