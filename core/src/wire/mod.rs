@@ -4,6 +4,8 @@
 //! Close, which a reader skips. Collections are named by their place in the *sender's* offers.
 
 mod frame;
+#[cfg(test)]
+mod vectors;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
