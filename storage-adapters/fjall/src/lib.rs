@@ -6,20 +6,21 @@
 //!
 //! Keeps no secrets: what is on the disk is in the clear.
 
-mod directory;
 mod failure;
-mod page;
-mod store;
 mod tables;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use peerloom_core::{Storage, StorageError, Store, StoreName};
 
-use crate::directory::Directory;
-use crate::store::FjallStore;
+use peerloom_on_disk::{Directory, Layout, OnDisk};
+
+use crate::tables::Database;
+
+/// How the directory says that it is ours.
+const LAYOUT: Layout = Layout { magic: "peerloom-fjall", format: 1, suffix: "fjall" };
 
 /// A directory of stores. Nothing is touched before the first store is opened.
 ///
@@ -59,7 +60,7 @@ impl Fjall {
     /// Stores in this directory, which is created by the first `open`, and must be absent, empty or made by
     /// Peerloom then.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: Directory::at(directory.into()), options: Options::default() }
+        Self { directory: Directory::at(directory.into(), LAYOUT), options: Options::default() }
     }
 
     /// Replaces the defaults.
@@ -83,12 +84,13 @@ impl Fjall {
 #[async_trait]
 impl Storage for Fjall {
     async fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StorageError> {
-        Ok(Arc::new(FjallStore::open(&self.directory, name, &self.options).await?))
+        let options = self.options.clone();
+        let open = move |path: &Path| Database::open(path, &options);
+        Ok(Arc::new(OnDisk::open(&self.directory, name, self.options.operations_max, open).await?))
     }
 
     async fn delete(&self, name: &StoreName) -> Result<(), StorageError> {
-        let (directory, name) = (self.directory.clone(), name.clone());
-        store::on_a_thread("peerloom-fjall-delete", move || directory.delete(&name)).await
+        self.directory.delete(name).await
     }
 }
 

@@ -1,24 +1,32 @@
 //! One database: its keyspaces, and every operation on them as a plain call that blocks.
 //!
-//! Knows nothing of threads. Its owner calls one operation at a time, which is why reads need no snapshot.
+//! Knows nothing of threads. Its owner calls one operation at a time, which is why reads need no snapshot. What the tables hold is
+//! told in `peerloom_on_disk`.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
 use peerloom_core::{
     Batch, CommitError, DocumentId, IdRange, PageLimits, Put, Record, Sequence, StorageError,
 };
+use peerloom_on_disk::{Page, Tables, decode_entry, encode_entry, of_system, sequence_of_key};
 
-use crate::page::Page;
 use crate::{Durability, Options, failure};
 
 /// How many bytes of fresh metadata, or of sequences by id, are collected in memory. Both are small beside the records.
 const MEMTABLE_SMALL_BYTES: u64 = 4 << 20;
+
+/// How long a store is kept locked after a failed write and the end of the database. A thread of fjall may hold the journal
+/// for an instant longer, and then writes what the failure left in a buffer, which must not fall into a journal that
+/// somebody else has opened meanwhile. Far longer than a thread takes to end.
+const SETTLE_AFTER_FAILURE_MS: u64 = 100;
 
 /// One writes out what was collected, the other merges what was written out, and neither waits for the other.
 const WORKER_THREADS: usize = 2;
@@ -26,18 +34,18 @@ const WORKER_THREADS: usize = 2;
 /// An open database.
 ///
 /// The keyspaces come before the database, because the database lets go of its files when it is dropped last.
-pub(crate) struct Tables {
+pub(crate) struct Database {
     documents: Keyspace,
     feed: Keyspace,
     metadata: Keyspace,
-    database: Database,
+    database: fjall::Database,
     persist: PersistMode,
     /// The highest sequence in the feed.
     end: Sequence,
     failed: bool,
 }
 
-impl Tables {
+impl Database {
     /// Opens a database, and creates it if there is none.
     pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
         refuse_strange_keyspaces(&path.join("keyspaces"))?;
@@ -48,7 +56,7 @@ impl Tables {
     }
 
     fn open_or_fail(path: &Path, options: &Options) -> Result<Self, fjall::Error> {
-        let database = Database::builder(path)
+        let database = fjall::Database::builder(path)
             .cache_size(options.cache_bytes_max)
             .max_journaling_size(options.journal_bytes_max)
             .worker_threads(WORKER_THREADS)
@@ -63,7 +71,7 @@ impl Tables {
         })?;
         let metadata = database.keyspace("metadata", small)?;
         let end = match feed.last_key_value() {
-            Some(last) => sequence(&last.key()?).ok_or(fjall::Error::Unrecoverable)?,
+            Some(last) => sequence_of_key(&last.key()?).ok_or(fjall::Error::Unrecoverable)?,
             None => Sequence::ZERO,
         };
         let persist = match options.durability {
@@ -73,12 +81,18 @@ impl Tables {
         Ok(Self { documents, feed, metadata, database, persist, end, failed: false })
     }
 
-    /// Whether a write failed, so that nobody knows what the journal holds before it is read again.
-    pub(crate) fn failed(&self) -> bool {
-        self.failed
+    fn record_at(&self, key: &[u8], id: &[u8]) -> Result<Record, StorageError> {
+        let value = self.feed.get(key).map_err(|error| failure::of_fjall(&error))?;
+        match value.map(|value| decode_entry(key, &value)).transpose()? {
+            Some(record) if record.id.as_bytes() == id => Ok(record),
+            Some(_) => Err(corrupt("a document names the sequence of another")),
+            None => Err(corrupt("a document names a sequence that is not in the feed")),
+        }
     }
+}
 
-    pub(crate) fn read(&self, ids: Vec<DocumentId>) -> Result<Vec<Option<Record>>, StorageError> {
+impl Tables for Database {
+    fn read(&self, ids: Vec<DocumentId>) -> Result<Vec<Option<Record>>, StorageError> {
         let read = |id: DocumentId| {
             let key = self.documents.get(id.as_bytes()).map_err(|error| failure::of_fjall(&error))?;
             key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
@@ -86,7 +100,7 @@ impl Tables {
         ids.into_iter().map(read).collect()
     }
 
-    pub(crate) fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+    fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
         let mut page = Page::new(limits);
         let start = after.number().to_be_bytes();
         let mut entries = self.feed.range((Bound::Excluded(start), Bound::Unbounded));
@@ -94,12 +108,12 @@ impl Tables {
             && let Some(entry) = entries.next()
         {
             let (key, value) = entry.into_inner().map_err(|error| failure::of_fjall(&error))?;
-            page.add(decode(&key, &value)?);
+            page.add(decode_entry(&key, &value)?);
         }
         Ok(page.into_records())
     }
 
-    pub(crate) fn list(&self, range: &IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+    fn list(&self, range: &IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
         let mut page = Page::new(limits);
         if range.is_empty() {
             return Ok(page.into_records());
@@ -116,16 +130,7 @@ impl Tables {
         Ok(page.into_records())
     }
 
-    fn record_at(&self, key: &[u8], id: &[u8]) -> Result<Record, StorageError> {
-        let value = self.feed.get(key).map_err(|error| failure::of_fjall(&error))?;
-        match value.map(|value| decode(key, &value)).transpose()? {
-            Some(record) if record.id.as_bytes() == id => Ok(record),
-            Some(_) => Err(corrupt("a document names the sequence of another")),
-            None => Err(corrupt("a document names a sequence that is not in the feed")),
-        }
-    }
-
-    pub(crate) fn metadata(
+    fn metadata(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
@@ -148,7 +153,7 @@ impl Tables {
     }
 
     /// Does not check that `replaces` is the sequence that is stored, which would take a read for each record.
-    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
         if self.failed {
             let detail = "an earlier commit failed; the store must be reopened".into();
             return Err(CommitError::NotApplied(StorageError::Io { detail }));
@@ -166,7 +171,7 @@ impl Tables {
             if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
                 write.remove(&self.feed, replaced.number().to_be_bytes());
             }
-            write.insert(&self.feed, key, encode(&record));
+            write.insert(&self.feed, key, encode_entry(&record));
             write.insert(&self.documents, record.id.as_bytes(), key);
         }
         for (key, value) in batch.metadata {
@@ -185,6 +190,14 @@ impl Tables {
         self.end = end;
         Ok(())
     }
+
+    fn close(self) {
+        let failed = self.failed;
+        drop(self);
+        if failed {
+            thread::sleep(Duration::from_millis(SETTLE_AFTER_FAILURE_MS));
+        }
+    }
 }
 
 /// Looks for what fjall 3.1 answers with two panics, of which the second aborts the process: a directory
@@ -194,7 +207,7 @@ fn refuse_strange_keyspaces(path: &Path) -> Result<(), StorageError> {
         Ok(None) => Ok(()),
         Ok(Some(strange)) => Err(corrupt(&format!("{} is not of a database", strange.display()))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failure::of_system(&error)),
+        Err(error) => Err(of_system(&error)),
     }
 }
 
@@ -207,32 +220,6 @@ fn strange_keyspace(path: &Path) -> io::Result<Option<PathBuf>> {
         }
     }
     Ok(None)
-}
-
-/// The length of the id in two bytes, the id, and the record.
-fn encode(record: &Record) -> Vec<u8> {
-    let (id, encoded) = (record.id.as_bytes(), record.encode());
-    let length = u16::try_from(id.len()).expect("an id has at most 1,024 bytes");
-    [&length.to_be_bytes(), id, &encoded].concat()
-}
-
-/// A copy of the record is decoded: as a slice it would keep a whole block of the cache alive, out of its limit.
-fn decode(key: &[u8], value: &[u8]) -> Result<Record, StorageError> {
-    let parts = value
-        .split_first_chunk()
-        .and_then(|(length, rest)| rest.split_at_checked(usize::from(u16::from_be_bytes(*length))));
-    let (id, encoded) = parts.ok_or_else(|| corrupt("an entry of the feed is cut short"))?;
-    let id = DocumentId::from_utf8(id).map_err(|error| corrupt(&error.to_string()))?;
-    let record = Record::decode(id, &Bytes::copy_from_slice(encoded));
-    let record = record.map_err(|error| corrupt(&error.to_string()))?;
-    match sequence(key) == Some(record.sequence) {
-        true => Ok(record),
-        false => Err(corrupt("a record lies at another sequence than its own")),
-    }
-}
-
-fn sequence(key: &[u8]) -> Option<Sequence> {
-    key.try_into().ok().map(u64::from_be_bytes).map(Sequence::new)
 }
 
 fn corrupt(detail: &str) -> StorageError {

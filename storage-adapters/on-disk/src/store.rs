@@ -4,13 +4,13 @@
 //! of their calls: the queue is fair, so a place in it is taken when a future is first polled, and an operation whose
 //! future is dropped later is still done in its turn, before any that was called after. A pool of threads would
 //! need a lock held from call to end for the same promise. It also means that a read never sees a commit in part, though
-//! fjall applies one key by key, and that no async thread ever waits for a disk.
+//! a library may apply one key by key, and that no async thread ever waits for a disk.
 
 use std::fs::File;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,22 +19,45 @@ use peerloom_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::Options;
 use crate::directory::Directory;
 use crate::failure;
-use crate::tables::Tables;
 
 /// The most bytes a metadata key may have, by the contract.
 const METADATA_KEY_BYTES_MAX: usize = 2048;
 
-/// How long the lock is kept after a failed write and the end of the database. A thread of fjall may hold the journal
-/// for an instant longer, and then writes what the failure left in a buffer, which must not fall into a journal that
-/// somebody else has opened meanwhile. Far longer than a thread takes to end.
-const SETTLE_AFTER_FAILURE_MS: u64 = 100;
+/// A database: every operation on it as a plain call that blocks, one at a time.
+///
+/// What each promises is what [`Store`] does, but for the order of calls and the visibility of commits, which follow from the
+/// calls coming one after the other.
+pub trait Tables: Send + Sized + 'static {
+    /// As [`Store::read`].
+    fn read(&self, ids: Vec<DocumentId>) -> Result<Vec<Option<Record>>, StorageError>;
+
+    /// As [`Store::changes`].
+    fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError>;
+
+    /// As [`Store::list`].
+    fn list(&self, range: &IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError>;
+
+    /// As [`Store::metadata`].
+    fn metadata(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        entries_max: NonZeroU32,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError>;
+
+    /// As [`Store::commit`], and whatever a batch must be by the contract was asserted already, as far as it can be told
+    /// without a look at the store.
+    fn commit(&mut self, batch: Batch) -> Result<(), CommitError>;
+
+    /// Lets go of the database. When this returns, it can be opened again.
+    fn close(self);
+}
 
 /// What the thread is asked to do.
-enum Request {
-    Operate(Box<dyn FnOnce(&mut Tables) + Send>),
+enum Request<T> {
+    Operate(Box<dyn FnOnce(&mut T) + Send>),
     Close(oneshot::Sender<()>),
 }
 
@@ -47,23 +70,33 @@ enum Unanswered {
 }
 
 /// A handle to an open store.
-pub(crate) struct FjallStore {
+pub struct OnDisk<T> {
     // Before the worker, which waits for the thread when it is dropped, and the thread ends when the queue does.
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::Sender<Request<T>>,
     _worker: Worker,
     closed: AtomicBool,
 }
 
-impl FjallStore {
-    pub(crate) async fn open(
+impl<T: Tables> OnDisk<T> {
+    /// Opens a store on a thread of its own, and creates it if there is none. At most `operations_max` operations wait for the thread; callers
+    /// wait their turn beyond that.
+    ///
+    /// `open` opens the database at a path, and creates it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `Locked` while another handle is open, in any process; `Foreign` and `Newer` for a directory that is not this layout's, which is
+    /// not touched then; and what `open` gives.
+    pub async fn open(
         directory: &Directory,
         name: &StoreName,
-        options: &Options,
+        operations_max: usize,
+        open: impl Fn(&Path) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<Self, StorageError> {
-        let (queue, requests) = mpsc::channel(options.operations_max);
+        let (queue, requests) = mpsc::channel(operations_max);
         let (opened, answer) = oneshot::channel();
-        let (directory, options, store) = (directory.clone(), options.clone(), name.clone());
-        let work = move || match Opened::open(&directory, &store, &options) {
+        let (directory, store) = (directory.clone(), name.clone());
+        let work = move || match Opened::open(&directory, &store, open) {
             // Nobody waits any more if the future was dropped. Then the queue has ended too, and so does the thread.
             Ok(store) => {
                 let _ = opened.send(Ok(()));
@@ -80,15 +113,15 @@ impl FjallStore {
         Ok(store)
     }
 
-    async fn operate<T: Send + 'static>(
+    async fn operate<A: Send + 'static>(
         &self,
-        operation: impl FnOnce(&mut Tables) -> T + Send + 'static,
-    ) -> Result<T, Unanswered> {
+        operation: impl FnOnce(&mut T) -> A + Send + 'static,
+    ) -> Result<A, Unanswered> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Unanswered::NotBegun(StorageError::Closed));
         }
         let (reply, answer) = oneshot::channel();
-        let operate = Box::new(move |tables: &mut Tables| {
+        let operate = Box::new(move |tables: &mut T| {
             // Nobody waits for the answer if the future was dropped.
             let _ = reply.send(operation(tables));
         });
@@ -98,14 +131,14 @@ impl FjallStore {
 
     /// Takes a place in the queue at the first poll. A task that has used up its budget would not get to that, and be
     /// overtaken by later calls of others.
-    async fn enqueue(&self, request: Request) -> Result<(), mpsc::error::SendError<Request>> {
+    async fn enqueue(&self, request: Request<T>) -> Result<(), mpsc::error::SendError<Request<T>>> {
         tokio::task::unconstrained(self.queue.send(request)).await
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn ask<A: Send + 'static>(
         &self,
-        operation: impl FnOnce(&mut Tables) -> Result<T, StorageError> + Send + 'static,
-    ) -> Result<T, StorageError> {
+        operation: impl FnOnce(&mut T) -> Result<A, StorageError> + Send + 'static,
+    ) -> Result<A, StorageError> {
         match self.operate(operation).await {
             Ok(answer) => answer,
             Err(Unanswered::NotBegun(error) | Unanswered::Lost(error)) => Err(error),
@@ -121,7 +154,7 @@ impl FjallStore {
 }
 
 #[async_trait]
-impl Store for FjallStore {
+impl<T: Tables> Store for OnDisk<T> {
     async fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError> {
         let ids = ids.to_vec();
         self.ask(move |tables| tables.read(ids)).await
@@ -178,20 +211,24 @@ impl Drop for Worker {
 }
 
 /// What the thread owns: the database, and the lock that must outlive it.
-struct Opened {
-    tables: Tables,
+struct Opened<T> {
+    tables: T,
     lock: File,
 }
 
-impl Opened {
-    fn open(directory: &Directory, name: &StoreName, options: &Options) -> Result<Self, StorageError> {
+impl<T: Tables> Opened<T> {
+    fn open(
+        directory: &Directory,
+        name: &StoreName,
+        open: impl Fn(&Path) -> Result<T, StorageError>,
+    ) -> Result<Self, StorageError> {
         let place = directory.place(name)?;
         let lock = place.lock()?;
-        let path = place.database(|path| Tables::open(path, options).map(drop))?;
-        Ok(Self { tables: Tables::open(path, options)?, lock })
+        let path = place.database(|path| open(path).map(T::close))?;
+        Ok(Self { tables: open(path)?, lock })
     }
 
-    fn serve(self, mut requests: mpsc::Receiver<Request>) {
+    fn serve(self, mut requests: mpsc::Receiver<Request<T>>) {
         // Dropped before the queue if an operation panics: who finds no queue may rely on the lock being free.
         let mut opened = self;
         let mut closing = None;
@@ -204,21 +241,13 @@ impl Opened {
                 }
             }
         }
-        opened.release();
+        let Self { tables, lock } = opened;
+        tables.close();
+        drop(lock);
         if let Some(reply) = closing {
             // Whoever closed may have stopped waiting.
             let _ = reply.send(());
         }
-    }
-
-    fn release(self) {
-        let Self { tables, lock } = self;
-        let failed = tables.failed();
-        drop(tables);
-        if failed {
-            thread::sleep(Duration::from_millis(SETTLE_AFTER_FAILURE_MS));
-        }
-        drop(lock);
     }
 }
 
@@ -239,7 +268,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread::Builder::new().name(name.into()).spawn(work).map_err(|error| failure::of_system(&error))
 }
 
-/// fjall panics at some damage, such as files that it never makes.
+/// Libraries panic at some damage, such as files that they never make.
 fn panicked() -> StorageError {
     StorageError::Corrupt { detail: "the thread of the store panicked".into() }
 }

@@ -4,32 +4,34 @@ use peerloom_core::{PageLimits, Record};
 
 /// A page being filled.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub struct Page {
     limits: PageLimits,
     bytes: usize,
     records: Vec<Record>,
 }
 
 impl Page {
-    pub(crate) fn new(limits: PageLimits) -> Self {
+    /// An empty page.
+    pub fn new(limits: PageLimits) -> Self {
         Self { limits, bytes: 0, records: Vec::new() }
     }
 
     /// Whether another record may fit.
-    pub(crate) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.records.len() < self.limits.documents_max.get() as usize
             && self.bytes < self.limits.bytes_max.get() as usize
     }
 
     /// Adds a record, or does not and closes the page.
-    pub(crate) fn add(&mut self, record: Record) {
+    pub fn add(&mut self, record: Record) {
         self.bytes = self.bytes.saturating_add(record.bytes());
         if self.records.is_empty() || self.bytes <= self.limits.bytes_max.get() as usize {
             self.records.push(record);
         }
     }
 
-    pub(crate) fn into_records(self) -> Vec<Record> {
+    /// The records that fit.
+    pub fn into_records(self) -> Vec<Record> {
         self.records
     }
 }

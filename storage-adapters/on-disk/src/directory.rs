@@ -1,20 +1,12 @@
 //! The directory: what lies in it, whose it is, and how a store in it begins and ends.
 //!
 //! ```text
-//! peerloom-format        the text "peerloom-fjall 1 record 1": versions of this layout and of Record::encode
+//! peerloom-format        the text "<magic> 1 record 1": versions of the layout and of Record::encode
 //! store-<name>.lock      empty; locked while a handle to the store is open
-//! store-<name>.fjall/    a fjall database with three keyspaces:
-//!                          feed        sequence → length of id, id, Record::encode
-//!                          documents   id → sequence
-//!                          metadata    key → value
+//! store-<name>.<suffix>/ the store's database
 //! store-<name>.new/      a database whose creation was cut short
 //! store-<name>.old/      a database whose deletion was cut short
 //! ```
-//!
-//! A sequence has 8 bytes, the length of an id 2, both big-endian. Records lie in the feed rather than by id, because
-//! what is written with ascending keys is hardly ever merged, and a peer that catches up is served by one walk:
-//! of a million documents, five times as fast as with a look-up for each, and written a third faster. A read by
-//! id takes two look-ups instead, and a list one for each document.
 //!
 //! The versions stand in a file of their own rather than in the database, because to look into a database is to recover
 //! it, and what is not ours must not be touched. A store appears and disappears by a rename, hence whole.
@@ -29,11 +21,18 @@ use peerloom_core::{Record, StorageError, StoreName};
 
 use crate::failure;
 
-/// The version of the layout above.
-const FORMAT: u32 = 1;
-
 const MARKER: &str = "peerloom-format";
-const MAGIC: &str = "peerloom-fjall";
+
+/// Tells the directories of one adapter from those of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// The first word in the marker.
+    pub magic: &'static str,
+    /// The version of the directory's and the tables' layout.
+    pub format: u32,
+    /// The suffix of the directories of databases.
+    pub suffix: &'static str,
+}
 
 /// Whose the directory is.
 enum Owner {
@@ -45,13 +44,15 @@ enum Owner {
 
 /// The directory that holds all stores.
 #[derive(Clone, Debug)]
-pub(crate) struct Directory {
+pub struct Directory {
     root: PathBuf,
+    layout: Layout,
 }
 
 impl Directory {
-    pub(crate) fn at(root: PathBuf) -> Self {
-        Self { root }
+    /// A directory, which is touched when the first store in it is opened.
+    pub fn at(root: PathBuf, layout: Layout) -> Self {
+        Self { root, layout }
     }
 
     /// Makes the directory ours if it is nobody's, and returns the place of a store in it.
@@ -60,16 +61,25 @@ impl Directory {
             create_directory(&self.root).map_err(|error| failure::of_system(&error))?;
         }
         self.check_marker()?;
-        Ok(Place::new(&self.root, name))
+        Ok(Place::new(&self.root, name, self.layout.suffix))
     }
 
-    /// Deletes a store, all but its lock, which somebody may be about to take.
-    pub(crate) fn delete(&self, name: &StoreName) -> Result<(), StorageError> {
+    /// Deletes a store, all but its lock, which somebody may be about to take. Returns when that is durable.
+    ///
+    /// # Errors
+    ///
+    /// `Locked` while the store is open; what [`OnDisk::open`](crate::OnDisk::open) gives for a directory that cannot be used.
+    pub async fn delete(&self, name: &StoreName) -> Result<(), StorageError> {
+        let (directory, name) = (self.clone(), name.clone());
+        crate::store::on_a_thread("peerloom-delete", move || directory.delete_now(&name)).await
+    }
+
+    fn delete_now(&self, name: &StoreName) -> Result<(), StorageError> {
         if let Owner::Nobody = self.owner()? {
             return Ok(());
         }
         self.check_marker()?;
-        let place = Place::new(&self.root, name);
+        let place = Place::new(&self.root, name, self.layout.suffix);
         let _lock = place.lock()?;
         place.remove_database().map_err(|error| failure::of_system(&error))
     }
@@ -97,11 +107,12 @@ impl Directory {
         let text = self.read_or_write_marker().map_err(|error| failure::of_system(&error))?;
         let words: Vec<&str> = text.split_whitespace().collect();
         let version = |index: usize| words.get(index).and_then(|word| word.parse::<u32>().ok());
-        if words.first() != Some(&MAGIC) {
-            return Err(self.foreign(format!("{MARKER} does not begin with {MAGIC}")));
+        let Layout { magic, format, .. } = self.layout;
+        if words.first() != Some(&magic) {
+            return Err(self.foreign(format!("{MARKER} does not begin with {magic}")));
         }
         // A later layout may have another shape from the second word on.
-        for (found, supported) in [(version(1), FORMAT), (version(3), Record::FORMAT)] {
+        for (found, supported) in [(version(1), format), (version(3), Record::FORMAT)] {
             match found {
                 Some(found) if found > supported => return Err(StorageError::Newer { found, supported }),
                 Some(_) => {}
@@ -117,7 +128,7 @@ impl Directory {
         file.lock()?;
         let mut found = Vec::new();
         file.read_to_end(&mut found)?;
-        let ours = format!("{MAGIC} {FORMAT} record {}\n", Record::FORMAT);
+        let ours = format!("{} {} record {}\n", self.layout.magic, self.layout.format, Record::FORMAT);
         // The rest is written after a crash that left the beginning, and no store is there before it is whole.
         if found.len() < ours.len() && ours.as_bytes().starts_with(&found) {
             file.write_all(&ours.as_bytes()[found.len()..])?;
@@ -144,7 +155,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn new(root: &Path, name: &StoreName) -> Self {
+    fn new(root: &Path, name: &StoreName, suffix: &str) -> Self {
         let mut escaped = String::new();
         for character in name.as_str().chars() {
             if character.is_ascii_uppercase() {
@@ -156,7 +167,7 @@ impl Place {
         Self {
             root: root.to_owned(),
             lock: path("lock"),
-            database: path("fjall"),
+            database: path(suffix),
             unfinished: path("new"),
             deleted: path("old"),
         }
