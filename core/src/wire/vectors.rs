@@ -10,6 +10,8 @@ use bytes::Bytes;
 use super::*;
 use crate::document::{Dot, Head, State};
 use crate::feed::Sequence;
+use crate::handshake::{Identity, TopicKey, Transcript};
+use crate::id::Topic;
 use crate::stamp::Stamp;
 
 const VECTORS: &str = include_str!("vectors.txt");
@@ -125,9 +127,36 @@ fn messages() -> Vec<(&'static str, Message)> {
     ]
 }
 
+/// What the replica of the secret `[1; 32]` proves to that of `[2; 32]` in the open topic `my-users-pool`, over a connection whose
+/// channel binding is `binding`.
+fn handshake() -> Vec<(&'static str, Message)> {
+    let hello = |secret: u8| {
+        Message::Hello(Hello {
+            version_min: 1,
+            version_max: 1,
+            public_key: Identity::from_secret(&[secret; 32]).public_key(),
+            opening: Opening::new(secret.into()),
+            nonce: [secret + 2; 32],
+            message_bytes_max: 1 << 20,
+        })
+    };
+    let (prover, verifier) = (hello(1), hello(2));
+    let (prover_bytes, verifier_bytes) = (prover.encode(), verifier.encode());
+    let transcript =
+        Transcript { prover: &prover_bytes, verifier: &verifier_bytes, channel_binding: Some(b"binding") };
+    let key = TopicKey::of_open_topic(&Topic::new("my-users-pool").expect("valid"));
+    let proof = transcript.prove(&key, &Identity::from_secret(&[1; 32]));
+    vec![
+        ("handshake-hello-of-the-prover", prover),
+        ("handshake-hello-of-the-verifier", verifier),
+        ("handshake-proof", Message::Proof { proof, offers: 0 }),
+    ]
+}
+
 #[test]
 fn every_message_is_encoded_as_the_vectors_say_and_read_back() {
-    let lines: Vec<String> = messages()
+    let lines: Vec<String> = [messages(), handshake()]
+        .concat()
         .iter()
         .map(|(name, message)| {
             let bytes = message.encode();
