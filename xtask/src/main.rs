@@ -1,1 +1,119 @@
-fn main() {}
+//! The project's commands: `cargo xtask help` lists them.
+//!
+//! Runs cargo and prints every command it runs, so that each can be repeated by hand. Sets neither RUSTFLAGS nor a profile: both
+//! are the workspace's, and others would compile every dependency again.
+
+mod needs;
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Shows Peerloom at work: three replicas, 1,707 real documents, conflicts, a crash
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Passed on to the demo; `--help` lists its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs every test, after checking that what the build needs is there
+    Test {
+        /// Passed on to `cargo test --workspace`, for example a part of a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs the benchmarks
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Passed on to the benchmarks; `--help` lists their options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Checks formatting, lints and documentation; a warning is an error
+    Check,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Demo { arguments } => {
+            needs::provide()?;
+            cargo(&["run", "--package", "earthquakes", "--"], &arguments)
+        }
+        Task::Test { arguments } => {
+            needs::provide()?;
+            cargo(&["test", "--workspace"], &arguments)
+        }
+        Task::Bench { arguments } => {
+            needs::provide()?;
+            cargo(&["run", "--package", "peerloom-benches", "--"], &arguments)
+        }
+        Task::Check => check(),
+    }
+}
+
+fn check() -> anyhow::Result<()> {
+    needs::provide()?;
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[])?;
+    let mut documentation = Command::new(cargo_program());
+    documentation.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    run(documentation)
+}
+
+fn cargo(fixed: &[&str], passed_on: &[String]) -> anyhow::Result<()> {
+    let mut command = Command::new(cargo_program());
+    command.args(fixed).args(passed_on);
+    run(command)
+}
+
+/// The cargo that runs this program.
+fn cargo_program() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+/// Prints a command and runs it in the workspace's root.
+fn run(mut command: Command) -> anyhow::Result<()> {
+    if let Some(package) = env::var_os("CARGO_MANIFEST_DIR") {
+        command.current_dir(PathBuf::from(package).join(".."));
+    }
+    let line = line(&command);
+    eprintln!("$ {line}");
+    let status = command.status().with_context(|| format!("`{line}` could not be started"))?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// A command as one would type it.
+fn line(command: &Command) -> String {
+    let variables =
+        command.get_envs().filter_map(|(name, value)| Some(format!("{}={}", name.display(), quoted(value?))));
+    let program = PathBuf::from(command.get_program());
+    let program = program.file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
+    variables.chain(words.map(quoted)).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    if word.is_empty() || word.contains(char::is_whitespace) {
+        format!("{word:?}")
+    } else {
+        word.into_owned()
+    }
+}
