@@ -7,7 +7,7 @@
 //! | `handler` | the id of the conflict handler that made the views |
 //! | `i` sequence | the incarnation that began there, 8 bytes |
 //! | `k` incarnation | the highest stamp known, 8 bytes |
-//! | `l` replica id, filter | the checkpoint in that replica's feed, in CBOR |
+//! | `l` replica id, and for a filter `f` and its name | the checkpoint in that replica's feed, in CBOR |
 //! | `c` document id | nothing: the document is in conflict |
 //!
 //! Numbers are big-endian, so that the order of keys is the order of numbers.
@@ -100,7 +100,8 @@ pub const CONFLICT_PREFIX: &[u8] = b"c";
 
 /// Where the checkpoint in a replica's feed is kept: one per link and per filter.
 pub fn checkpoint_key(remote: &ReplicaId, filter: Option<&str>) -> Bytes {
-    [b"l", remote.as_bytes().as_slice(), filter.unwrap_or_default().as_bytes()].concat().into()
+    let (mark, name) = filter.map_or((b"".as_slice(), ""), |name| (b"f", name));
+    [b"l", remote.as_bytes().as_slice(), mark, name.as_bytes()].concat().into()
 }
 
 pub(super) fn checkpoint_value(checkpoint: &Checkpoint) -> Bytes {

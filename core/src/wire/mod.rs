@@ -154,6 +154,9 @@ mod kind {
 /// The most bytes of text in a Close; longer ones are cut.
 const FAREWELL_TEXT_BYTES_MAX: usize = 512;
 
+/// The most bytes of a handler's id and of a filter's name.
+pub(crate) const NAME_BYTES_MAX: usize = 255;
+
 impl Message {
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -347,11 +350,11 @@ impl Offer {
             collection: collection(reader)?,
             name: CollectionName::new(reader.text()?)?,
             schema_version: reader.number_u32()?,
-            handler: reader.text()?.to_string(),
+            handler: name(reader, "the length of a handler's id")?,
             incarnation: reader.incarnation()?,
             serves: reader.flag()?,
             pulls: reader.flag()?,
-            filter: reader.optional(|reader| reader.text().map(ToString::to_string))?,
+            filter: reader.optional(|reader| name(reader, "the length of a filter's name"))?,
             knowledge: reader.vector()?,
         })
     }
@@ -461,6 +464,15 @@ impl Farewell {
 
 fn collection(reader: &mut Reader<'_>) -> Result<OfferIndex, DecodeError> {
     reader.number_u32().map(OfferIndex)
+}
+
+/// A name that is kept: the filter's is part of a key in the store.
+fn name(reader: &mut Reader<'_>, what: &'static str) -> Result<String, DecodeError> {
+    let text = reader.text()?;
+    match text.len() {
+        0..=NAME_BYTES_MAX => Ok(text.to_string()),
+        bytes => Err(DecodeError::Number { what, number: bytes as u64 }),
+    }
 }
 
 fn origins(writer: &mut Writer, incarnations: &[Incarnation]) {
