@@ -162,8 +162,13 @@ impl Link {
         })
     }
 
-    pub(super) fn pulled(&mut self, pull: &Pull, own: PageLimits) -> Result<(), Violation> {
-        self.source.pulled(pull, &self.share.snapshot, own)
+    pub(super) fn pulled(
+        &mut self,
+        pull: &Pull,
+        own: PageLimits,
+        message_bytes_max: u32,
+    ) -> Result<(), Violation> {
+        self.source.pulled(pull, &self.share.snapshot, own, message_bytes_max)
     }
 
     pub(super) fn committed(
@@ -209,6 +214,11 @@ impl Link {
     pub(super) fn announced(&mut self, origins: &Context, now: Duration, graft_delay: Duration) {
         let snapshot = &self.share.snapshot;
         self.sink.announced(origins, &snapshot.knowledge, snapshot.end, now, graft_delay);
+    }
+
+    /// The entries of the longest version vector that grows with what the peer says.
+    pub(super) fn entries(&self) -> usize {
+        self.source.entries().max(self.sink.entries())
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {

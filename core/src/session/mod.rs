@@ -31,7 +31,9 @@ use crate::id::{CollectionName, DocumentId, Incarnation, Opening, ReplicaId};
 use crate::replica::{Applied, Page, Snapshot};
 use crate::storage::PageLimits;
 use crate::time::Now;
-use crate::wire::{Assembler, Farewell, Fragments, Hello, Message, OfferIndex, PROTOCOL_VERSION};
+use crate::wire::{
+    Assembler, Farewell, Fragments, Hello, Message, NAME_BYTES_MAX, OfferIndex, PROTOCOL_VERSION,
+};
 use link::Link;
 
 /// Above this many bytes waiting to be sent, nothing is added that can wait.
@@ -67,13 +69,13 @@ pub struct Share {
     pub name: CollectionName,
     /// The version of its schema, which must be the same on both sides.
     pub schema_version: u32,
-    /// The id of its conflict handler.
+    /// The id of its conflict handler, at most 255 bytes.
     pub handler: String,
     /// Whether the peer may pull from it.
     pub serves: bool,
     /// Whether it pulls from the peer.
     pub pulls: bool,
-    /// What names the filter on what is served, if there is one. The driver applies it, by
+    /// What names the filter on what is served, if there is one, in at most 255 bytes. The driver applies it, by
     /// [`Scanned::served`].
     pub filter: Option<String>,
     /// The replica as it is now.
@@ -155,7 +157,8 @@ pub enum Effect {
         /// Where it is kept in the metadata.
         key: Bytes,
     },
-    /// Take a snapshot of the replica, then read its changefeed.
+    /// Take a snapshot of the replica, then read its changefeed. Commits may come in between. The snapshot must not be older than
+    /// what an earlier scan of this session could read: it is taken where commits are serialized.
     Scan {
         /// The collection.
         collection: CollectionIndex,
@@ -423,9 +426,8 @@ impl Session {
                 self.send(&pull);
             }
             Input::Scanned { collection, snapshot, records } => {
-                let Phase::Open { message_bytes_max, .. } = self.phase else { return Ok(()) };
                 let source = &mut self.links[collection.0].source;
-                source.scanned(&snapshot, records, message_bytes_max);
+                source.scanned(&snapshot, records);
                 effects.extend(
                     source
                         .too_large
@@ -498,6 +500,9 @@ impl Session {
     }
 
     fn share(&mut self, share: Share, effects: &mut Vec<Effect>) {
+        let names = [Some(&share.handler), share.filter.as_ref()];
+        let short = names.into_iter().flatten().all(|name| name.len() <= NAME_BYTES_MAX);
+        assert!(short, "the names of handlers and filters are bounded");
         let index = self.links.len();
         let mut link = Link::new(CollectionIndex(index), share);
         if matches!(self.phase, Phase::Open { .. }) {
@@ -613,33 +618,41 @@ impl Session {
             }
             Message::Pong => {}
             Message::Offer(offer) => {
-                bounded(offer.knowledge.len())?;
+                let waiting = self.unmatched.iter().map(|offer| offer.knowledge.len());
+                bounded(waiting.sum::<usize>() + offer.knowledge.len())?;
                 self.offer_received(offer, effects)?;
             }
             Message::Pull(pull) => {
+                let Phase::Open { message_bytes_max, .. } = self.phase else { return Ok(()) };
                 let page = self.config.limits.page;
-                self.link(pull.collection, name)?.pulled(&pull, page)?;
+                self.link(pull.collection, name)?.pulled(&pull, page, message_bytes_max)?;
             }
             Message::More { collection } => self.link(collection, name)?.source.acknowledged()?,
             Message::Changes(changes) => {
                 bounded(changes.knowledge.len())?;
                 self.counters.documents_received += changes.documents.len() as u64;
                 let limits = self.config.limits.clone();
-                self.link(changes.collection, name)?.received(changes, &limits)?;
+                let link = self.link(changes.collection, name)?;
+                link.received(changes, &limits)?;
+                bounded(link.entries())?;
             }
             Message::Update(update) => {
                 bounded(update.knowledge.len())?;
                 let limits = self.config.limits.clone();
                 let link = self.link(update.collection, name)?;
                 let collection = link.collection();
-                if let Some(origin) = link.updated(&update, &limits) {
+                let direct = link.updated(&update, &limits);
+                bounded(link.entries())?;
+                if let Some(origin) = direct {
                     effects.push(Effect::Direct { collection, origin });
                 }
             }
             Message::Announce { collection, origins } => {
                 bounded(origins.len())?;
                 let delay = self.graft_delay();
-                self.link(collection, name)?.announced(&origins, now.monotonic, delay);
+                let link = self.link(collection, name)?;
+                link.announced(&origins, now.monotonic, delay);
+                bounded(link.entries())?;
             }
             Message::Graft { collection, origins } => {
                 let limits = self.config.limits.clone();

@@ -127,6 +127,11 @@ impl Sink {
         }
     }
 
+    /// How many entries it holds of what the peer announced.
+    pub(super) fn entries(&self) -> usize {
+        self.announced.len()
+    }
+
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.graft_at
     }

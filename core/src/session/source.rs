@@ -34,6 +34,13 @@ const AS_SENT_RANGES_MAX: usize = 1024;
 /// What a Changes of one document needs beside it, at most: the checkpoint and a page's knowledge of a thousand origins.
 const CHANGES_BYTES_SPARE: usize = 64 << 10;
 
+/// The most documents listed that are too large for the peer. With more, none of them stops counting as left out in this
+/// session, even if it is settled.
+const BLOCKED_IDS_MAX: usize = 1024;
+
+/// How many times larger than [`crate::Record::bytes`] a document may be in a page, at most.
+const PAGE_ENCODED_FACTOR: usize = 3;
+
 /// How what comes from one origin is relayed to this peer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Relay {
@@ -72,6 +79,8 @@ pub(super) struct Source {
     expected: bool,
     /// Set by the peer's Pull.
     pull: Option<PageLimits>,
+    /// The largest document that fits the peer's messages, whatever else is in the page.
+    document_bytes_max: usize,
     /// Pages that may be sent, and pages sent that are not acknowledged.
     window: u32,
     outstanding: u32,
@@ -79,6 +88,8 @@ pub(super) struct Source {
     /// A scan in flight is worth nothing for what was held back: go back when it is done.
     rewind: bool,
     cursor: Sequence,
+    /// Up to where a checkpoint may say that the feed was read, as it was at `scanned`.
+    certain: Sequence,
     /// As of the latest scan, or of the Pull: what checkpoints are made of.
     scanned: Option<Snapshot>,
     /// The knowledge read before the scan that last reached the end of the feed. Everything up to there was sent, or is known
@@ -101,6 +112,9 @@ pub(super) struct Source {
     /// Like `held`, for documents that are too large for the peer and cannot be asked for.
     blocked_from: Option<Sequence>,
     blocked: Context,
+    blocked_ids: BTreeSet<DocumentId>,
+    /// There are more of them than are listed.
+    blocked_unlisted: bool,
     announced: Context,
     announce_at: Option<Duration>,
     tidy_at: Option<Duration>,
@@ -134,6 +148,7 @@ impl Source {
         pull: &Pull,
         snapshot: &Snapshot,
         own: PageLimits,
+        message_bytes_max: u32,
     ) -> Result<(), Violation> {
         if self.pull.is_some() || !self.expected {
             return Err(Violation::Unexpected("Pull"));
@@ -142,12 +157,19 @@ impl Source {
         else {
             return Err(Violation::ZeroLimit);
         };
+        let content_bytes_max = (message_bytes_max as usize).saturating_sub(CHANGES_BYTES_SPARE);
+        // A small part of the message, so that a large document still fits beside the page that it ends.
+        let part = u32::try_from(content_bytes_max / 8).unwrap_or(u32::MAX).max(1);
+        let page_bytes_max = own.bytes_max.min(bytes_max).min(part.try_into().expect("at least one"));
         self.pull = Some(PageLimits {
             documents_max: own.documents_max.min(documents_max),
-            bytes_max: own.bytes_max.min(bytes_max),
+            bytes_max: page_bytes_max,
         });
+        let page_bytes = PAGE_ENCODED_FACTOR * page_bytes_max.get() as usize;
+        self.document_bytes_max = content_bytes_max.saturating_sub(page_bytes);
         self.window = pull.pages.clamp(1, PAGES_MAX);
         self.cursor = snapshot.position(pull.after);
+        self.certain = self.cursor;
         self.scanned = Some(snapshot.clone());
         Ok(())
     }
@@ -226,18 +248,24 @@ impl Source {
         }
     }
 
+    /// How many entries it holds of what the peer said it knows.
+    pub(super) fn entries(&self) -> usize {
+        self.peer.len()
+    }
+
     pub(super) fn deadline(&self) -> Option<Duration> {
         let tidy = self.tidy_at.filter(|_| self.window > 0);
         self.announce_at.into_iter().chain(tidy).filter(|_| !self.scanning).min()
     }
 
     /// A scan has come back. `snapshot` was taken before it.
-    pub(super) fn scanned(&mut self, snapshot: &Snapshot, records: Vec<Scanned>, message_bytes_max: u32) {
+    pub(super) fn scanned(&mut self, snapshot: &Snapshot, records: Vec<Scanned>) {
         assert!(core::mem::take(&mut self.scanning), "a scan was in flight");
         if core::mem::take(&mut self.rewind) {
             self.go_back();
             return;
         }
+        let before = self.cursor;
         // A page that ends early ends at a record, so an empty one means that nothing follows.
         if records.is_empty() {
             self.cursor = self.cursor.max(snapshot.end);
@@ -251,10 +279,18 @@ impl Source {
             }
             self.gap |= record.sequence != self.cursor.next();
             self.cursor = record.sequence;
+            let was_blocked = self.blocked_ids.remove(&record.id);
             if served && self.is_news(&record.document, record.sequence) {
-                self.take(record.id, record.document, record.sequence, snapshot, message_bytes_max);
+                self.take(record.id, record.document, record.sequence, snapshot, was_blocked);
+            }
+            if was_blocked && self.blocked_ids.is_empty() && !self.blocked_unlisted {
+                self.blocked_from = None;
+                self.blocked = Context::default();
             }
         }
+        // A restore to this snapshot would move back what has moved since, so only what was read before it was
+        // taken is certain. Where no position was empty, nothing has moved.
+        self.certain = if self.gap { before } else { self.cursor };
         if self.is_at(snapshot.end) {
             self.reached = Some(snapshot.knowledge.clone());
         }
@@ -310,7 +346,7 @@ impl Source {
 
     fn serve(&mut self, now: Duration, at_end: bool, limits: &SessionLimits) -> Option<Step> {
         let knowledge = self.vouched();
-        let sequence = self.left_out_from().map_or(self.cursor, |from| from.previous().min(self.cursor));
+        let sequence = self.left_out_from().map_or(self.certain, |from| from.previous().min(self.certain));
         let told = Told { sequence, complete: at_end && self.left_out_from().is_none() };
         if self.page.is_empty()
             && knowledge.is_empty()
@@ -350,7 +386,11 @@ impl Source {
             self.cursor = self.cursor.max(*range.end());
             self.as_sent.pop_front();
         }
-        if self.cursor > before && self.cursor == snapshot.end && !self.gap {
+        if self.cursor == before || self.gap {
+            return;
+        }
+        self.certain = self.cursor;
+        if self.cursor == snapshot.end {
             self.reached = Some(snapshot.knowledge.clone());
             self.scanned = Some(snapshot.clone());
         }
@@ -394,11 +434,18 @@ impl Source {
         document: Document,
         sequence: Sequence,
         snapshot: &Snapshot,
-        message_bytes_max: u32,
+        was_blocked: bool,
     ) {
         let bytes = Changes::document_bytes(&id, &document);
-        let (from, left_out) = if bytes > message_bytes_max as usize - CHANGES_BYTES_SPARE {
-            self.too_large.push((id, bytes));
+        let (from, left_out) = if bytes > self.document_bytes_max {
+            if !was_blocked {
+                self.too_large.push((id.clone(), bytes));
+            }
+            if self.blocked_ids.len() < BLOCKED_IDS_MAX {
+                self.blocked_ids.insert(id);
+            } else {
+                self.blocked_unlisted = true;
+            }
             (&mut self.blocked_from, &mut self.blocked)
         } else if self.holds_back(document.context(), snapshot) {
             (&mut self.held_from, &mut self.held)
@@ -447,6 +494,10 @@ impl Source {
                 *from = None;
             }
         }
+        if self.blocked_from.is_none() {
+            self.blocked_ids.clear();
+            self.blocked_unlisted = false;
+        }
         if self.held_from.is_none() {
             self.announce_at = None;
         }
@@ -460,6 +511,7 @@ impl Source {
         }
         if let Some(from) = self.held_from.take() {
             self.cursor = self.cursor.min(from.previous());
+            self.certain = self.certain.min(self.cursor);
             self.held = Context::default();
             self.announced = Context::default();
             self.announce_at = None;
