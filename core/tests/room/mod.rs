@@ -520,7 +520,7 @@ impl Room {
             }
             for (place, work) in of.work.iter().enumerate() {
                 let waits = match work {
-                    Work::Apply { collection, .. } => {
+                    Work::Apply { collection, .. } | Work::Snapshot { collection, .. } => {
                         self.nodes[of.node].shelves[of.shared[collection.0].0].in_flight.is_some()
                     }
                     _ => false,

@@ -91,7 +91,8 @@ impl Room {
             let Some((theirs, _)) = self.ends[end ^ 1].shared.iter().find(|shared| pulls(shared)) else {
                 continue;
             };
-            if !terms.serves || terms.filter.is_some() {
+            let shared = Event::Shared { collection: CollectionIndex(place) };
+            if !terms.serves || terms.filter.is_some() || !self.ends[end].events.contains(&shared) {
                 continue;
             }
             let (told, mut verified) = self.ends[end].told[place];
