@@ -190,7 +190,7 @@ fn runs(topology: Topology) {
         return run(seed, topology);
     }
     let first = number("FIRST_SEED").unwrap_or(0);
-    (first..first + number("SEEDS").unwrap_or(150)).for_each(|seed| run(seed, topology));
+    (first..first + number("SEEDS").unwrap_or(100)).for_each(|seed| run(seed, topology));
 }
 
 #[test]

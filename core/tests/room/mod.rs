@@ -199,6 +199,8 @@ pub struct Room {
     /// Whether a violation is expected, because the test misbehaves.
     pub hostile: bool,
     pub topic_key: TopicKey,
+    /// Every frame sent, with the end that it goes to.
+    pub tap: Vec<(usize, Bytes)>,
     pub notices: Vec<Notice>,
 }
 
@@ -220,6 +222,7 @@ impl Room {
             latency: Duration::ZERO,
             hostile: false,
             topic_key: TopicKey::new([7; 32]),
+            tap: Vec::new(),
             notices: Vec::new(),
         }
     }
@@ -324,7 +327,7 @@ impl Room {
             bytes_sent: 0,
             frames_sent: 0,
         });
-        if self.ends.len() % 2 == 0 {
+        if self.ends.len().is_multiple_of(2) {
             let end = self.ends.len() - 2;
             self.pump(end);
             self.pump(end + 1);
@@ -349,6 +352,11 @@ impl Room {
         self.ends[end].shared.push((shelf, terms));
         self.ends[end].told.push((sequence, 0));
         self.handle(end, Input::Share(share));
+    }
+
+    /// Puts a frame that the other end never sent on its way to an end.
+    pub fn inject(&mut self, end: usize, frame: Vec<u8>) {
+        self.ends[end].inbox.push_back((self.now, frame.into()));
     }
 
     /// Both ends lose the connection, and what was on its way is gone.
@@ -684,7 +692,7 @@ impl Room {
             }
         }
         self.pump(end);
-        if !self.ends[end].dead {
+        if !self.ends[end].dead && !self.hostile {
             self.assert_caught_up_is_true(end);
         }
     }
@@ -709,6 +717,9 @@ impl Room {
         let of = &mut self.ends[end];
         of.bytes_sent += frame.len() as u64;
         of.frames_sent += u64::from(!is_sign_of_life(&frame));
+        if self.hostile {
+            self.tap.push((end ^ 1, frame.clone()));
+        }
         if !self.ends[end ^ 1].dead {
             self.ends[end ^ 1].inbox.push_back((self.now + self.latency, frame));
         }
