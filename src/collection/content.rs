@@ -43,7 +43,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Content for T {
     fn to_body(&self) -> Result<Bytes, ContentError> {
         let unwritable = |error: serde_json::Error| ContentError::Unwritable { detail: error.to_string() };
         let value = serde_json::to_value(self).map_err(unwritable)?;
-        Ok(json::to_canonical(&value)?.into())
+        Ok(json::to_canonical(&value)?)
     }
 
     fn from_body(body: &Bytes) -> Result<Self, ContentError> {

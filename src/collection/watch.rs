@@ -37,11 +37,16 @@ pub struct Change<T> {
 /// A stream of changes. Ends when the collection is closed.
 #[must_use = "streams do nothing unless polled"]
 pub struct Changes<T> {
-    records: Pin<Box<dyn Stream<Item = Result<(Record, Checkpoint), Error>> + Send>>,
+    records: Pin<Box<dyn Stream<Item = Result<Seen, Error>> + Send>>,
     content: PhantomData<fn() -> T>,
 }
 
 struct Feed {
+struct Seen {
+    record: Record,
+    checkpoint: Checkpoint,
+}
+
     store: Arc<dyn Store>,
     progress: watch::Receiver<Progress>,
     cursor: Sequence,
@@ -67,13 +72,13 @@ impl<T: Content> Changes<T> {
 }
 
 impl Feed {
-    async fn next(&mut self) -> Option<Result<(Record, Checkpoint), Error>> {
+    async fn next(&mut self) -> Option<Result<Seen, Error>> {
         loop {
             if let Some(record) = self.page.pop_front() {
                 self.cursor = record.sequence;
                 let checkpoint =
                     self.snapshot.checkpoint(record.sequence).expect("the feed holds this record");
-                return Some(Ok((record, checkpoint)));
+                return Some(Ok(Seen { record, checkpoint }));
             }
             self.snapshot = self.progress.borrow_and_update().snapshot.clone();
             if self.cursor < self.snapshot.end {
@@ -105,7 +110,7 @@ impl<T: Content> Stream for Changes<T> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.records.as_mut().poll_next(context).map(|next| {
             next.map(|next| {
-                next.map(|(record, checkpoint)| Change {
+                next.map(|Seen { record, checkpoint }| Change {
                     value: value_of(record.view()),
                     in_conflict: record.document.in_conflict(),
                     id: record.id,

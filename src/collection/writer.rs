@@ -132,7 +132,7 @@ impl Writer {
             match pending {
                 Pending::Written(reply, written) => drop(reply.send(written)),
                 Pending::Applied(reply) => {
-                    drop(reply.send(Ok(pages.next().expect("one outcome for each page"))))
+                    drop(reply.send(Ok(pages.next().expect("one outcome for each page"))));
                 }
             }
         }
@@ -165,7 +165,7 @@ impl Pending {
         match self {
             // A write that was refused was not in the batch.
             Self::Written(reply, written) => {
-                drop(reply.send(written.and_then(|_| Err(error.clone().into()))))
+                drop(reply.send(written.and_then(|_| Err(error.clone().into()))));
             }
             Self::Applied(reply) => drop(reply.send(Err(error.clone().into()))),
         }

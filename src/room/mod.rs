@@ -248,7 +248,7 @@ impl RoomCore {
             match room.node.change_identity().await {
                 Ok(replica) => room.tell(RoomEvent::IdentityChanged { replica }),
                 Err(error) => {
-                    tracing::error!(%error, "the identity is shared with a copy and could not be changed")
+                    tracing::error!(%error, "the identity is shared with a copy and could not be changed");
                 }
             }
         });
