@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peerloom_core::{CollectionName, ConflictHandler, Incarnation, Snapshot};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
 use crate::room::RoomEvent;
@@ -33,6 +34,9 @@ pub(crate) struct Shared {
     listeners: Mutex<Vec<broadcast::WeakSender<RoomEvent>>>,
     /// A commit's fate is unknown: nothing more is written.
     failed: AtomicBool,
+    feed: RwLock<()>,
+    /// Cancelled when the writer has ended and the store is closed.
+    closed: CancellationToken,
 }
 
 impl Shared {
@@ -50,6 +54,8 @@ impl Shared {
             direct: Mutex::default(),
             listeners: Mutex::default(),
             failed: AtomicBool::new(false),
+            feed: RwLock::new(()),
+            closed: CancellationToken::new(),
         }
     }
 
@@ -71,6 +77,17 @@ impl Shared {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.progress.borrow().snapshot.clone()
+    }
+
+    /// Keeps commits out, until it is dropped: to be held from before a snapshot until after the scan that belongs to it. A document
+    /// that a commit moved to the end of the feed between the two would be found in neither place, and yet be vouched for.
+    pub(crate) async fn still_feed(&self) -> RwLockReadGuard<'_, ()> {
+        self.feed.read().await
+    }
+
+    /// Keeps scans out, until it is dropped: to be held from before a commit until after its snapshot is published.
+    pub(super) async fn moving_feed(&self) -> RwLockWriteGuard<'_, ()> {
+        self.feed.write().await
     }
 
     pub(super) fn publish(&self, snapshot: &Snapshot) {
@@ -116,7 +133,11 @@ impl Shared {
         self.failed.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_failed(&self) -> bool {
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 }

@@ -45,6 +45,7 @@ enum Pending {
 }
 
 impl Writer {
+    /// Runs until the collection is closed, or nobody holds it any more. Then the store is closed too, whoever still reads from it.
     pub(super) async fn run(mut self) {
         while let Some(first) = self.requests.recv().await {
             let (batch, close) = self.gather(first);
@@ -120,6 +121,8 @@ impl Writer {
         if let Err(error) = committed {
             if matches!(error, CommitError::Unknown(_)) {
                 self.shared.fail();
+        let shared = self.shared.clone();
+        let moving = shared.moving_feed().await;
             }
             tracing::error!(collection = %self.shared.name(), %error, "a commit failed");
             return pending.into_iter().for_each(|pending| pending.fail(&error));
@@ -130,6 +133,7 @@ impl Writer {
         for pending in pending {
             // A caller who has gone away does not want to know.
             match pending {
+        drop(moving);
                 Pending::Written(reply, written) => drop(reply.send(written)),
                 Pending::Applied(reply) => {
                     drop(reply.send(Ok(pages.next().expect("one outcome for each page"))));

@@ -251,8 +251,14 @@ impl Driver {
     fn operate(&mut self, operation: impl Future<Output = Result<Input, crate::Error>> + Send + 'static) {
         self.operations.push(Box::pin(async {
             operation.await.unwrap_or_else(|error| Input::StorageFailed { detail: error.to_string() })
+            let still = core.shared.still_feed().await;
+            if core.shared.is_failed() {
+                // The feed may hold a commit that no snapshot knows of.
+                return Err(crate::Error::MustReopen);
+            }
         }));
     }
+            drop(still);
 
     fn report(&mut self, event: Event) {
         let name = |index: CollectionIndex| self.collections[index.0].core.shared.name().clone();
