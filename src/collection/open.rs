@@ -11,6 +11,7 @@ use peerloom_core::{
     Replica, ReplicaId, Snapshot, Store, Write, Written,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::handle::Collection;
 use super::shared::Shared;
@@ -113,12 +114,13 @@ impl Core {
 /// The collections that a node has open.
 #[derive(Default)]
 pub(crate) struct OpenCollections {
-    by_name: BTreeMap<CollectionName, Weak<Core>>,
+    /// With what tells that the store is closed, which is a while after the last holder has let go.
+    by_name: BTreeMap<CollectionName, (Weak<Core>, CancellationToken)>,
 }
 
 impl OpenCollections {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<Core>> + '_ {
-        self.by_name.values().filter_map(Weak::upgrade)
+        self.by_name.values().filter_map(|(core, _)| core.upgrade())
     }
 
     pub(crate) async fn open(
@@ -132,9 +134,13 @@ impl OpenCollections {
         if bytes == 0 || bytes > HANDLER_ID_BYTES_MAX {
             return Err(OpenError::HandlerId { bytes });
         }
-        if let Some(core) = self.by_name.get(&name).and_then(Weak::upgrade) {
-            let same = core.shared.handler().id() == handler.id() && core.schema_version == schema_version;
-            return if same { Ok(core) } else { Err(OpenError::OpenDifferently(name)) };
+        if let Some((core, closed)) = self.by_name.get(&name) {
+            if let Some(core) = core.upgrade() {
+                let same =
+                    core.shared.handler().id() == handler.id() && core.schema_version == schema_version;
+                return if same { Ok(core) } else { Err(OpenError::OpenDifferently(name)) };
+            }
+            closed.cancelled().await;
         }
         let store = node.storage().open(name.store()).await?;
         let incarnation = Incarnation::new(random_u64(node.environment()));
@@ -149,8 +155,8 @@ impl OpenCollections {
         let writer = Writer { shared: shared.clone(), store: store.clone(), replica, requests: receiver };
         node.spawn(writer.run());
         let core = Arc::new(Core { shared, store, schema_version, node: node.clone(), requests });
-        self.by_name.retain(|_, core| core.strong_count() > 0);
-        self.by_name.insert(name, Arc::downgrade(&core));
+        self.by_name.retain(|_, (core, closed)| core.strong_count() > 0 || !closed.is_cancelled());
+        self.by_name.insert(name, (Arc::downgrade(&core), core.shared.closed().clone()));
         Ok(core)
     }
 }

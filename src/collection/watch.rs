@@ -9,8 +9,9 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_util::stream;
-use peerloom_core::{Checkpoint, DocumentId, Record, Sequence, Snapshot, Store};
+use peerloom_core::{Checkpoint, DocumentId, Record, Sequence, Snapshot, StorageError, Store};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::content::{Content, ContentError};
 use super::handle::{page_limits, value_of};
@@ -41,14 +42,15 @@ pub struct Changes<T> {
     content: PhantomData<fn() -> T>,
 }
 
-struct Feed {
 struct Seen {
     record: Record,
     checkpoint: Checkpoint,
 }
 
+struct Feed {
     store: Arc<dyn Store>,
     progress: watch::Receiver<Progress>,
+    closed: CancellationToken,
     cursor: Sequence,
     /// What was read, and the snapshot taken before.
     page: VecDeque<Record>,
@@ -59,7 +61,8 @@ impl<T: Content> Changes<T> {
     pub(super) fn new(core: &Core, cursor: Sequence) -> Self {
         let progress = core.shared.progress();
         let snapshot = core.snapshot();
-        let feed = Feed { store: core.store.clone(), progress, cursor, page: VecDeque::new(), snapshot };
+        let (store, closed) = (core.store.clone(), core.shared.closed().clone());
+        let feed = Feed { store, progress, closed, cursor, page: VecDeque::new(), snapshot };
         let records = stream::unfold(Some(feed), |feed| async {
             let mut feed = feed?;
             match feed.next().await? {
@@ -84,11 +87,16 @@ impl Feed {
             if self.cursor < self.snapshot.end {
                 match self.store.changes(self.cursor, page_limits(PAGE_DOCUMENTS)).await {
                     Ok(records) => self.page = self.up_to_the_snapshot(records),
+                    Err(StorageError::Closed) => return None,
                     Err(error) => return Some(Err(error.into())),
                 }
                 continue;
             }
-            self.progress.changed().await.ok()?;
+            tokio::select! {
+                biased;
+                changed = self.progress.changed() => changed.ok()?,
+                () = self.closed.cancelled() => return None,
+            }
         }
     }
 

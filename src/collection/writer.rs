@@ -47,6 +47,7 @@ enum Pending {
 impl Writer {
     /// Runs until the collection is closed, or nobody holds it any more. Then the store is closed too, whoever still reads from it.
     pub(super) async fn run(mut self) {
+        let _closed = self.shared.closed().clone().drop_guard();
         while let Some(first) = self.requests.recv().await {
             let (batch, close) = self.gather(first);
             if !batch.is_empty() {
@@ -58,6 +59,9 @@ impl Writer {
                 let _ = reply.send(closed);
                 return;
             }
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::error!(collection = %self.shared.name(), %error, "a store could not be closed");
         }
     }
 
@@ -117,23 +121,23 @@ impl Writer {
             }
         }
         let (batch, committable, outcome) = transaction.finish(&mut resolver);
+        let shared = self.shared.clone();
+        let moving = shared.moving_feed().await;
         let committed = if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await };
         if let Err(error) = committed {
             if matches!(error, CommitError::Unknown(_)) {
                 self.shared.fail();
-        let shared = self.shared.clone();
-        let moving = shared.moving_feed().await;
             }
             tracing::error!(collection = %self.shared.name(), %error, "a commit failed");
             return pending.into_iter().for_each(|pending| pending.fail(&error));
         }
         self.replica.committed(committable);
         self.shared.publish(self.replica.snapshot());
+        drop(moving);
         let mut pages = outcome.pages.into_iter();
         for pending in pending {
             // A caller who has gone away does not want to know.
             match pending {
-        drop(moving);
                 Pending::Written(reply, written) => drop(reply.send(written)),
                 Pending::Applied(reply) => {
                     drop(reply.send(Ok(pages.next().expect("one outcome for each page"))));
