@@ -101,6 +101,7 @@ impl Driver {
                 idle.take_if(|_| self.session.wants_to_send()).map(|sender| (sender, self.frame()))
             {
                 sending = Some(send(frame.0, frame.1));
+        let mut broken: Option<Box<dyn MessageSender>> = None;
             }
             let deadline = self.session.deadline();
             let tick = match deadline {
@@ -119,9 +120,9 @@ impl Driver {
                     sending = None;
                     idle = Some(sender);
                     match sent {
-                        Ok(()) if self.session.wants_to_send() => continue,
-                        Ok(()) => Input::Tick,
-                        Err(_) => Input::ConnectionLost,
+                        Ok(()) => idle = Some(sender),
+                        // What arrived before may say why, so it is read to its end. Dropping the sender could lose it.
+                        Err(_) => broken = Some(sender),
                     }
                 },
                 Some((collection, progress)) = self.progress.next(), if !self.progress.is_empty() => {
@@ -150,6 +151,7 @@ impl Driver {
             reason: self.closed.expect("the loop runs until then"),
             peer: self.peer,
             joined_for: self.joined_at.map(|at| now.saturating_sub(at)),
+        drop(broken);
         }
     }
 
