@@ -134,6 +134,7 @@ impl NodeBuilder {
                 environment,
                 store,
                 identity: Mutex::new(identity),
+                changing_identity: tokio::sync::Mutex::new(()),
                 opening,
                 limits: self.limits,
                 collections: tokio::sync::Mutex::new(Some(OpenCollections::default())),
@@ -153,6 +154,8 @@ pub(crate) struct NodeCore {
     /// The node's own store.
     store: Arc<dyn Store>,
     identity: Mutex<Identity>,
+    /// Held across the commit of a new identity.
+    changing_identity: tokio::sync::Mutex<()>,
     pub(crate) opening: Opening,
     limits: ReplicaLimits,
     /// `None` once the node is closed. Held across the opening of a collection, so that it is opened once.
@@ -202,12 +205,17 @@ impl NodeCore {
         self.environment.spawn(Box::pin(self.rooms.track_future(task)));
     }
 
-    /// Takes a new identity, because a copy of this node is alive under the present one.
-    pub(crate) async fn change_identity(&self) -> Result<ReplicaId, OpenError> {
+    /// Takes a new identity, because a copy of this node is alive under the one of `replica`. `None` if that was done already: several
+    /// sessions may meet the copy at once.
+    pub(crate) async fn change_identity(&self, replica: ReplicaId) -> Result<Option<ReplicaId>, OpenError> {
+        let _one_at_a_time = self.changing_identity.lock().await;
+        if self.identity().replica_id() != replica {
+            return Ok(None);
+        }
         let identity = make_identity(&*self.store, self.environment()).await?;
         let id = identity.replica_id();
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
-        Ok(id)
+        Ok(Some(id))
     }
 
     pub(crate) async fn open_collection(

@@ -43,6 +43,8 @@ type ProgressStream = Pin<Box<dyn Stream<Item = (CollectionIndex, Progress)> + S
 pub(super) struct Driver {
     room: Arc<RoomCore>,
     number: SessionNumber,
+    /// Who this side is in this session.
+    replica: ReplicaId,
     session: Session,
     connection: Connection,
     collections: Vec<SharedCollection>,
@@ -60,6 +62,8 @@ impl Driver {
         let node = &room.node;
         let mut nonce = [0; 32];
         node.environment().fill_random(&mut nonce);
+        let identity = node.identity();
+        let replica = identity.replica_id();
         let config = SessionConfig {
             identity: node.identity(),
             opening: node.opening,
@@ -72,6 +76,7 @@ impl Driver {
         let session = Session::new(config, node.environment().now());
         Self {
             number,
+            replica,
             session,
             connection,
             collections: Vec::new(),
@@ -278,7 +283,7 @@ impl Driver {
             }
             (Event::SameIdentity { yields }, _) => {
                 if yields {
-                    self.room.change_identity();
+                    self.room.change_identity(self.replica);
                 }
                 return;
             }

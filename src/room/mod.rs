@@ -10,7 +10,7 @@ mod task;
 use std::fmt;
 use std::sync::Arc;
 
-use peerloom_core::{Sequence, SessionLimits, Topic, TopicKey, Transport};
+use peerloom_core::{ReplicaId, Sequence, SessionLimits, Topic, TopicKey, Transport};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
@@ -241,12 +241,13 @@ impl RoomCore {
         let _ = self.events.send(event);
     }
 
-    /// Takes a new identity in the background and says so. Sessions that are open go on under the old one.
-    fn change_identity(self: &Arc<Self>) {
+    /// Takes a new identity in place of `replica` in the background and says so. Sessions that are open go on under the old one.
+    fn change_identity(self: &Arc<Self>, replica: ReplicaId) {
         let room = self.clone();
         self.node.spawn_in_room(async move {
-            match room.node.change_identity().await {
-                Ok(replica) => room.tell(RoomEvent::IdentityChanged { replica }),
+            match room.node.change_identity(replica).await {
+                Ok(Some(replica)) => room.tell(RoomEvent::IdentityChanged { replica }),
+                Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, "the identity is shared with a copy and could not be changed");
                 }
