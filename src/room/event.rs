@@ -8,6 +8,7 @@ use futures_core::Stream;
 use futures_util::stream;
 use peerloom_core::{CloseReason, CollectionName, DocumentId, PeerAddress, Refusal, ReplicaId};
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 
 /// How many events a reader may fall behind before it misses the oldest.
 pub(super) const EVENTS_MAX: usize = 1024;
@@ -143,14 +144,19 @@ pub struct Events {
 }
 
 impl Events {
-    pub(super) fn new(receiver: broadcast::Receiver<RoomEvent>) -> Self {
-        let events = stream::unfold(receiver, |mut receiver| async {
-            let event = match receiver.recv().await {
+    pub(super) fn new(receiver: broadcast::Receiver<RoomEvent>, closed: CancellationToken) -> Self {
+        let events = stream::unfold((receiver, closed), |(mut receiver, closed)| async {
+            let received = tokio::select! {
+                biased;
+                received = receiver.recv() => received,
+                () = closed.cancelled() => return None,
+            };
+            let event = match received {
                 Ok(event) => event,
                 Err(broadcast::error::RecvError::Lagged(events)) => RoomEvent::Missed { events },
                 Err(broadcast::error::RecvError::Closed) => return None,
             };
-            Some((event, receiver))
+            Some((event, (receiver, closed)))
         });
         Self { events: Box::pin(events) }
     }

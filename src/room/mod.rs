@@ -174,7 +174,7 @@ impl Room {
 
     /// What happens in the room from now on.
     pub fn events(&self) -> Events {
-        Events::new(self.handle.core.events.subscribe())
+        Events::new(self.handle.core.events.subscribe(), self.handle.core.closed.clone())
     }
 
     /// Waits for the first peer, and until every connected peer has, durably, all that was written here before the call, and there is
