@@ -65,7 +65,7 @@ impl Driver {
         let identity = node.identity();
         let replica = identity.replica_id();
         let config = SessionConfig {
-            identity: node.identity(),
+            identity,
             opening: node.opening,
             nonce,
             topic_key: room.topic_key.clone(),
@@ -101,12 +101,12 @@ impl Driver {
         self.connection.receiver = Box::new(Gone);
         let mut idle: Option<Box<dyn MessageSender>> = Some(sender);
         let mut sending: Option<Sending> = None;
+        let mut broken: Option<Box<dyn MessageSender>> = None;
         while self.closed.is_none() {
             if let Some(frame) =
                 idle.take_if(|_| self.session.wants_to_send()).map(|sender| (sender, self.frame()))
             {
                 sending = Some(send(frame.0, frame.1));
-        let mut broken: Option<Box<dyn MessageSender>> = None;
             }
             let deadline = self.session.deadline();
             let tick = match deadline {
@@ -123,12 +123,15 @@ impl Driver {
                 Some(input) = self.operations.next(), if !self.operations.is_empty() => input,
                 (sender, sent) = async { sending.as_mut().expect("guarded").await }, if sending.is_some() => {
                     sending = None;
-                    idle = Some(sender);
                     match sent {
                         Ok(()) => idle = Some(sender),
                         // What arrived before may say why, so it is read to its end. Dropping the sender could lose it.
                         Err(_) => broken = Some(sender),
                     }
+                    if self.session.wants_to_send() {
+                        continue;
+                    }
+                    Input::Tick
                 },
                 Some((collection, progress)) = self.progress.next(), if !self.progress.is_empty() => {
                     self.ends[collection.0] = progress.snapshot.end;
@@ -148,6 +151,7 @@ impl Driver {
             self.handle(input);
         }
         self.farewell(idle, sending).await;
+        drop(broken);
         for collection in &self.collections {
             collection.core.shared.hear(self.number, None);
         }
@@ -156,7 +160,6 @@ impl Driver {
             reason: self.closed.expect("the loop runs until then"),
             peer: self.peer,
             joined_for: self.joined_at.map(|at| now.saturating_sub(at)),
-        drop(broken);
         }
     }
 
@@ -248,8 +251,14 @@ impl Driver {
     fn scan(&mut self, collection: CollectionIndex, after: Sequence, limits: PageLimits) {
         let SharedCollection { core, sharing } = self.collections[collection.0].clone();
         self.operate(async move {
+            let still = core.shared.still_feed().await;
+            if core.shared.is_failed() {
+                // The feed may hold a commit that no snapshot knows of.
+                return Err(crate::Error::MustReopen);
+            }
             let snapshot = core.snapshot();
             let records = core.store.changes(after, limits).await?;
+            drop(still);
             let records = records.into_iter().map(|record| sharing.scanned(record)).collect();
             Ok::<_, crate::Error>(Input::Scanned { collection, snapshot, records })
         });
@@ -258,28 +267,25 @@ impl Driver {
     fn operate(&mut self, operation: impl Future<Output = Result<Input, crate::Error>> + Send + 'static) {
         self.operations.push(Box::pin(async {
             operation.await.unwrap_or_else(|error| Input::StorageFailed { detail: error.to_string() })
-            let still = core.shared.still_feed().await;
-            if core.shared.is_failed() {
-                // The feed may hold a commit that no snapshot knows of.
-                return Err(crate::Error::MustReopen);
-            }
         }));
     }
-            drop(still);
 
     fn report(&mut self, event: Event) {
         let name = |index: CollectionIndex| self.collections[index.0].core.shared.name().clone();
         let told = match (event, self.peer) {
             (Event::Established { peer, opening }, _) => {
                 let (peers, peers_max) = (&self.room.peers, self.room.peers_max);
-                match peers.admit(self.number, peer, opening, self.session.tag(), peers_max) {
+                let joined = || {
+                    self.room.tell(RoomEvent::PeerJoined { peer, address: self.connection.peer.clone() });
+                };
+                match peers.admit(self.number, peer, opening, self.session.tag(), peers_max, joined) {
                     Ok(()) => {
                         self.peer = Some(peer);
                         self.joined_at = Some(self.room.node.environment().now().monotonic);
-                        RoomEvent::PeerJoined { peer, address: self.connection.peer.clone() }
                     }
-                    Err(refusal) => return self.handle(Input::Refuse(refusal)),
+                    Err(refusal) => self.handle(Input::Refuse(refusal)),
                 }
+                return;
             }
             (Event::SameIdentity { yields }, _) => {
                 if yields {

@@ -51,6 +51,12 @@ pub(super) struct Status {
     pub(super) ends: Vec<Sequence>,
 }
 
+impl Status {
+    fn known(&self) -> Option<(ReplicaId, Opening)> {
+        self.peer.replica.zip(self.opening)
+    }
+}
+
 struct Entry {
     status: Status,
     stop: watch::Sender<Option<Stop>>,
@@ -78,9 +84,22 @@ impl Peers {
         stopped
     }
 
-    pub(super) fn remove(&self, number: SessionNumber) {
-        self.lock().remove(&number);
+    /// A session has ended. Calls `left` if it was the last with its peer.
+    pub(super) fn remove(&self, number: SessionNumber, left: impl FnOnce(ReplicaId)) {
+        let mut entries = self.lock();
+        let removed = entries.remove(&number);
+        if let Some((replica, opening)) = removed.and_then(|entry| entry.status.known())
+            && !entries.values().any(|entry| entry.status.known() == Some((replica, opening)))
+        {
+            left(replica);
+        }
+        drop(entries);
         self.changed.send_replace(());
+    }
+
+    /// Whether a session with this peer runs.
+    pub(super) fn has_joined(&self, replica: ReplicaId) -> bool {
+        self.lock().values().any(|entry| entry.status.peer.replica == Some(replica))
     }
 
     pub(super) fn update(&self, number: SessionNumber, update: impl FnOnce(&mut Status)) {
@@ -95,7 +114,8 @@ impl Peers {
         }
     }
 
-    /// A session has come to know its peer. Says whether it is to end: because the room is full, or because of another
+    /// A session has come to know its peer. Calls `joined` if there is no other with it; that and `left` of [`Self::remove`] are called
+    /// under the lock, so that they alternate. Says whether it is to end: because the room is full, or because of another
     /// connection to the same opening of the same replica. Of two such, both sides keep the one with the larger tag.
     pub(super) fn admit(
         &self,
@@ -104,11 +124,10 @@ impl Peers {
         opening: Opening,
         tag: &[u8],
         peers_max: usize,
+        joined: impl FnOnce(),
     ) -> Result<(), Refusal> {
         let mut entries = self.lock();
-        let known = |entry: &Entry| {
-            entry.status.peer.replica == Some(replica) && entry.status.opening == Some(opening)
-        };
+        let known = |entry: &Entry| entry.status.known() == Some((replica, opening));
         let stopping = |entry: &Entry| entry.stop.borrow().is_some();
         for entry in entries.values().filter(|entry| known(entry) && !stopping(entry)) {
             if entry.status.tag.as_slice() > tag {
@@ -116,10 +135,13 @@ impl Peers {
             }
             entry.stop.send_replace(Some(Stop::Refuse(Refusal::Duplicate)));
         }
-        let joined =
+        let present =
             entries.values().filter(|entry| entry.status.peer.replica.is_some() && !stopping(entry)).count();
-        if joined >= peers_max {
+        if present >= peers_max {
             return Err(Refusal::Full);
+        }
+        if !entries.values().any(known) {
+            joined();
         }
         let entry = entries.get_mut(&number).expect("a session is listed while it runs");
         entry.status.peer.replica = Some(replica);

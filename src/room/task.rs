@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::{Either, pending};
 use futures_util::stream::FuturesUnordered;
-use peerloom_core::{CloseReason, Connection, Membership, PeerAddress, Refusal};
+use peerloom_core::{CloseReason, Connection, Membership, PeerAddress, Refusal, ReplicaId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -15,10 +15,17 @@ use tracing::Instrument;
 use super::RoomCore;
 use super::connection::{Driver, Ended};
 use super::event::RoomEvent;
+use crate::collection::SessionNumber;
 use crate::environment::BoxFuture;
 
 /// The most peers whose failures are remembered. Those beyond start over.
 const FAILING_PEERS_MAX: usize = 4096;
+
+struct Redial {
+    at: Duration,
+    /// Not if this replica is connected by then.
+    unless_joined: Option<ReplicaId>,
+}
 
 pub(super) struct RoomTask {
     room: Arc<RoomCore>,
@@ -26,8 +33,8 @@ pub(super) struct RoomTask {
     running: FuturesUnordered<BoxFuture<(PeerAddress, Option<Ended>)>>,
     /// Failures in a row per peer.
     failures: BTreeMap<PeerAddress, u32>,
-    /// Peers to connect to again, and when.
-    redials: BTreeMap<PeerAddress, Duration>,
+    /// Peers to connect to again.
+    redials: BTreeMap<PeerAddress, Redial>,
 }
 
 impl RoomTask {
@@ -42,9 +49,11 @@ impl RoomTask {
     }
 
     pub(super) async fn run(mut self, leave: CancellationToken) {
+        // Should the transport panic, the room is closed all the same.
+        let _closed = self.room.closed.clone().drop_guard();
         let environment = self.room.node.environment_handle();
         loop {
-            let redial = self.redials.values().min().copied();
+            let redial = self.redials.values().map(|redial| redial.at).min();
             let redial = match redial {
                 Some(at) => Either::Left(environment.sleep_until(at)),
                 None => Either::Right(pending()),
@@ -68,7 +77,6 @@ impl RoomTask {
         drop(self.membership);
         self.room.peers.stop_all();
         while self.running.next().await.is_some() {}
-        self.room.closed.cancel();
     }
 
     fn begin(&mut self, connection: Connection) {
@@ -81,8 +89,9 @@ impl RoomTask {
         self.room.node.spawn_in_room(
             async move {
                 // Should the task be dropped or panic, the peer is gone all the same.
-                let listed = Listed { room, number };
+                let mut listed = Listed { room, number, reason: CloseReason::ConnectionLost };
                 let ended = driver.run(stop).await;
+                listed.reason = ended.reason.clone();
                 drop(listed);
                 let _ = done.send(ended);
             }
@@ -94,7 +103,7 @@ impl RoomTask {
     fn ended(&mut self, address: PeerAddress, ended: Option<Ended>) {
         let Some(Ended { reason, peer, joined_for }) = ended else {
             tracing::error!(%address, "the task of a session panicked");
-            return self.redial_later(address);
+            return self.redial_later(address, None);
         };
         tracing::debug!(%address, %reason, "a session ended");
         self.room.tell_end(&address, peer, &reason);
@@ -103,14 +112,16 @@ impl RoomTask {
         }
         match reason {
             CloseReason::Left | CloseReason::LeftByPeer => drop(self.failures.remove(&address)),
-            // The other connection lives on, and there is nobody else at this end.
+            // The connection that this side prefers lives on, and has its own end. There is nobody else at this end.
             CloseReason::Refused(Refusal::Duplicate | Refusal::Itself)
-            | CloseReason::RefusedByPeer(Refusal::Duplicate | Refusal::Itself) => {}
-            _ => self.redial_later(address),
+            | CloseReason::RefusedByPeer(Refusal::Itself) => {}
+            // The peer prefers another connection, which may be one that is dead and of whose end it has not heard.
+            CloseReason::RefusedByPeer(Refusal::Duplicate) => self.redial_later(address, peer),
+            _ => self.redial_later(address, None),
         }
     }
 
-    fn redial_later(&mut self, address: PeerAddress) {
+    fn redial_later(&mut self, address: PeerAddress, unless_joined: Option<ReplicaId>) {
         if self.failures.len() >= FAILING_PEERS_MAX && !self.failures.contains_key(&address) {
             self.failures.pop_first();
         }
@@ -120,16 +131,15 @@ impl RoomTask {
         let mut jitter = [0];
         environment.fill_random(&mut jitter);
         let wait = self.room.retry.wait(*failures, jitter[0]);
-        self.redials.insert(address, environment.now().monotonic + wait);
+        self.redials.insert(address, Redial { at: environment.now().monotonic + wait, unless_joined });
     }
 
     fn redial(&mut self) {
         let now = self.room.node.environment().now().monotonic;
-        let due: Vec<PeerAddress> =
-            self.redials.iter().filter(|(_, at)| **at <= now).map(|(address, _)| address.clone()).collect();
-        for address in due {
-            self.redials.remove(&address);
-            self.membership.redial(&address);
+        for (address, redial) in self.redials.extract_if(.., |_, redial| redial.at <= now) {
+            if !redial.unless_joined.is_some_and(|replica| self.room.peers.has_joined(replica)) {
+                self.membership.redial(&address);
+            }
         }
     }
 }
@@ -137,23 +147,21 @@ impl RoomTask {
 /// Lists a session among the room's peers while it lives.
 struct Listed {
     room: Arc<RoomCore>,
-    number: crate::collection::SessionNumber,
+    number: SessionNumber,
+    reason: CloseReason,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.room.peers.remove(self.number);
+        self.room.peers.remove(self.number, |peer| {
+            self.room.tell(RoomEvent::PeerLeft { peer, reason: self.reason.clone() });
+        });
     }
 }
 
 impl RoomCore {
-    /// Tells how a session ended, in the words for applications.
-    pub(super) fn tell_end(
-        &self,
-        address: &PeerAddress,
-        peer: Option<peerloom_core::ReplicaId>,
-        reason: &CloseReason,
-    ) {
+    /// Tells how a session ended, where that is more than that a peer left.
+    pub(super) fn tell_end(&self, address: &PeerAddress, peer: Option<ReplicaId>, reason: &CloseReason) {
         match (peer, reason) {
             (
                 _,
@@ -169,9 +177,6 @@ impl RoomCore {
                 self.tell(RoomEvent::ConnectionFailed { address: address.clone(), reason: reason.clone() });
             }
             (Some(_), _) => {}
-        }
-        if let Some(peer) = peer {
-            self.tell(RoomEvent::PeerLeft { peer, reason: reason.clone() });
         }
     }
 }
