@@ -56,7 +56,7 @@ pub enum Error {
     Write(#[from] WriteError),
     /// The storage failed a read.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
     /// The storage failed a commit, and says what became of it.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -87,6 +87,16 @@ pub enum RoomError {
     /// The room was left, or its node closed.
     #[error("the room was left")]
     Left,
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        match error {
+            // Reads ask the store and writes the writer: whoever calls need not know.
+            StorageError::Closed => Self::Closed,
+            error => Self::Storage(error),
+        }
+    }
 }
 
 impl From<std::convert::Infallible> for Error {
