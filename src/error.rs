@@ -84,6 +84,9 @@ pub enum RoomError {
     /// The collection belongs to another node.
     #[error("the collection {0} belongs to another node")]
     AnotherNode(CollectionName),
+    /// A commit of this collection failed and its fate is unknown: it replicates no more. Close the node and open it again.
+    #[error("an earlier commit of {0} failed and its fate is unknown; reopen the collection")]
+    MustReopen(CollectionName),
     /// The room was left, or its node closed.
     #[error("the room was left")]
     Left,

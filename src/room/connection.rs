@@ -205,12 +205,14 @@ impl Driver {
                 let now = progress.borrow_and_update().clone();
                 Some(((collection, now), progress))
             })));
+            // What has failed fails every session at its first page, and the other collections with it.
+            let works = !core.shared.is_failed();
             self.handle(Input::Share(Share {
                 name: core.shared.name().clone(),
                 schema_version: core.schema_version,
                 handler: core.shared.handler().id().to_owned(),
-                serves: shared.sharing.serves(),
-                pulls: shared.sharing.pulls(),
+                serves: works && shared.sharing.serves(),
+                pulls: works && shared.sharing.pulls(),
                 filter: shared.sharing.filter_name(),
                 snapshot,
                 direct,

@@ -184,7 +184,7 @@ impl Room {
     ///
     /// # Errors
     ///
-    /// [`RoomError::Left`] if the room is left meanwhile.
+    /// [`RoomError::Left`] if the room is left meanwhile, [`RoomError::MustReopen`] if a collection takes nothing more.
     ///
     /// # Cancel safety
     ///
@@ -196,6 +196,9 @@ impl Room {
         let mut changes = core.peers.changes();
         loop {
             changes.mark_unchanged();
+            if let Some(failed) = core.shares.borrow().iter().find(|share| share.core.shared.is_failed()) {
+                return Err(RoomError::MustReopen(failed.core.shared.name().clone()));
+            }
             if core.peers.are_caught_up(&ends) {
                 return Ok(());
             }
