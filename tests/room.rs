@@ -59,9 +59,9 @@ async fn a_member_that_was_away_gets_what_it_missed_and_gives_what_it_wrote() {
         cluster.converged().await;
         cluster.put(1, "last", "word").await;
         if crashes {
-            cluster.crash(1)
+            cluster.crash(1);
         } else {
-            cluster.stop(1).await
+            cluster.stop(1).await;
         }
         cluster.put(0, "during", "word").await;
         cluster.converged().await;
@@ -291,9 +291,9 @@ async fn waiting_to_be_caught_up_ends_when_the_room_is_left_or_the_node_closed()
         let waiting = tokio::spawn(async move { waiting.caught_up().await });
         tokio::task::yield_now().await;
         if closes {
-            side.node.close().await.expect("it closes")
+            side.node.close().await.expect("it closes");
         } else {
-            room.leave().await
+            room.leave().await;
         }
         assert!(matches!(waiting.await.expect("no panic"), Err(RoomError::Left)));
         assert!(matches!(left.caught_up().await, Err(RoomError::Left)));

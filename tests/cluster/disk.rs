@@ -25,7 +25,18 @@ pub enum Fate {
 pub struct Disk {
     inner: Arc<dyn Storage>,
     plan: Arc<Plan>,
+    ledger: Option<Ledger>,
 }
+
+/// What became of a document in one commit.
+#[derive(Clone)]
+pub struct Step {
+    pub before: Option<Record>,
+    pub after: Record,
+}
+
+/// Every commit to collections, on all disks that keep it.
+pub type Ledger = Arc<Mutex<Vec<Step>>>;
 
 #[derive(Default)]
 struct Plan {
@@ -38,7 +49,12 @@ struct Plan {
 
 impl Disk {
     pub fn new(inner: impl Storage) -> Self {
-        Self { inner: Arc::new(inner), plan: Arc::default() }
+        Self { inner: Arc::new(inner), plan: Arc::default(), ledger: None }
+    }
+
+    /// Notes every commit in a ledger.
+    pub fn keeping(self, ledger: &Ledger) -> Self {
+        Self { ledger: Some(ledger.clone()), ..self }
     }
 
     /// Lets so many commits of collections succeed, and gives the next one this fate.
@@ -80,7 +96,12 @@ impl Storage for Disk {
         if *name == StoreName::node() {
             return Ok(inner);
         }
-        Ok(Arc::new(Watched { inner, plan: self.plan.clone(), failed: Mutex::new(false) }))
+        Ok(Arc::new(Watched {
+            inner,
+            plan: self.plan.clone(),
+            ledger: self.ledger.clone(),
+            failed: Mutex::new(false),
+        }))
     }
 
     async fn delete(&self, name: &StoreName) -> Result<(), StorageError> {
@@ -91,6 +112,7 @@ impl Storage for Disk {
 struct Watched {
     inner: Arc<dyn Store>,
     plan: Arc<Plan>,
+    ledger: Option<Ledger>,
     failed: Mutex<bool>,
 }
 
@@ -125,7 +147,9 @@ impl Watched {
 #[deny(clippy::missing_trait_methods)]
 impl Store for Watched {
     async fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError> {
-        self.read_fails()?;
+        if !ids.is_empty() {
+            self.read_fails()?;
+        }
         self.inner.read(ids).await
     }
 
@@ -155,7 +179,17 @@ impl Store for Watched {
             return Err(CommitError::NotApplied(failure()));
         }
         match self.fate() {
-            None => self.inner.commit(batch).await,
+            None => {
+                let ids: Vec<DocumentId> = batch.records.iter().map(|put| put.record.id.clone()).collect();
+                let before = self.inner.read(&ids).await.map_err(CommitError::NotApplied)?;
+                let after: Vec<Record> = batch.records.iter().map(|put| put.record.clone()).collect();
+                self.inner.commit(batch).await?;
+                if let Some(ledger) = &self.ledger {
+                    let steps = before.into_iter().zip(after).map(|(before, after)| Step { before, after });
+                    ledger.lock().expect("no panic").extend(steps);
+                }
+                Ok(())
+            }
             Some(Fate::NotApplied) => Err(CommitError::NotApplied(failure())),
             Some(fate) => {
                 *self.failed.lock().expect("no panic") = true;

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 mod disk;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,7 +21,10 @@ use peerloom::{
 };
 use tokio::time::Instant;
 
-pub use disk::{Disk, Fate};
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub use disk::{Disk, Fate, Ledger, Step};
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub use wire::{Tamper, Wire};
 
 pub const TOPIC: &str = "the topic";
 pub const NOTES: &str = "notes";
@@ -168,6 +172,13 @@ pub struct Member {
     running: Option<Running>,
 }
 
+impl Member {
+    /// One that does not run yet.
+    pub fn on(disk: Disk) -> Self {
+        Self { disk, running: None }
+    }
+}
+
 /// What one replica holds: its documents with all heads and contexts and their views, and its list of conflicts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Holdings {
@@ -219,7 +230,7 @@ impl Cluster {
 
     /// Another node on a disk, joined.
     pub async fn add_on(&mut self, disk: Disk) -> usize {
-        self.members.push(Member { disk, running: None });
+        self.members.push(Member::on(disk));
         self.start(self.members.len() - 1).await;
         self.members.len() - 1
     }
