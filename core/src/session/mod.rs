@@ -120,7 +120,7 @@ pub enum Input {
     Scanned {
         /// The collection.
         collection: CollectionIndex,
-        /// The replica as it was *before* the scan.
+        /// The replica at the instant of the scan.
         snapshot: Snapshot,
         /// What was read.
         records: Vec<Scanned>,
@@ -157,8 +157,8 @@ pub enum Effect {
         /// Where it is kept in the metadata.
         key: Bytes,
     },
-    /// Take a snapshot of the replica, then read its changefeed. Commits may come in between. The snapshot must not be older than
-    /// what an earlier scan of this session could read: it is taken where commits are serialized.
+    /// Take a snapshot of the replica and read its changefeed, both of one instant: no commit takes effect between the two. A
+    /// document that moved to the end of the feed in between would be found in neither place, and yet be vouched for.
     Scan {
         /// The collection.
         collection: CollectionIndex,

@@ -88,16 +88,11 @@ pub(super) struct Source {
     /// A scan in flight is worth nothing for what was held back: go back when it is done.
     rewind: bool,
     cursor: Sequence,
-    /// Up to where a checkpoint may say that the feed was read, as it was at `scanned`.
-    certain: Sequence,
     /// As of the latest scan, or of the Pull: what checkpoints are made of.
     scanned: Option<Snapshot>,
-    /// The knowledge read before the scan that last reached the end of the feed. Everything up to there was sent, or is known
+    /// The knowledge at the scan that last reached the end of the feed. Everything up to there was sent, or is known
     /// to the peer, or is held back.
     reached: Option<Arc<Knowledge>>,
-    /// A position was passed where no document stood. One that stood there when the snapshot was taken may have moved behind
-    /// what was read, so nothing counts as reached until a scan finds nothing more.
-    gap: bool,
     /// What goes out next: a document that was rewritten meanwhile replaces its earlier copy.
     page: BTreeMap<DocumentId, Document>,
     page_bytes: usize,
@@ -169,7 +164,6 @@ impl Source {
         self.document_bytes_max = content_bytes_max.saturating_sub(page_bytes);
         self.window = pull.pages.clamp(1, PAGES_MAX);
         self.cursor = snapshot.position(pull.after);
-        self.certain = self.cursor;
         self.scanned = Some(snapshot.clone());
         Ok(())
     }
@@ -258,26 +252,19 @@ impl Source {
         self.announce_at.into_iter().chain(tidy).filter(|_| !self.scanning).min()
     }
 
-    /// A scan has come back. `snapshot` was taken before it.
+    /// A scan has come back, of the feed as it was at `snapshot`.
     pub(super) fn scanned(&mut self, snapshot: &Snapshot, records: Vec<Scanned>) {
         assert!(core::mem::take(&mut self.scanning), "a scan was in flight");
         if core::mem::take(&mut self.rewind) {
             self.go_back();
             return;
         }
-        let before = self.cursor;
         // A page that ends early ends at a record, so an empty one means that nothing follows.
         if records.is_empty() {
             self.cursor = self.cursor.max(snapshot.end);
-            self.gap = false;
         }
         for Scanned { record, served } in records {
-            // What was committed after the snapshot is not in its history; it is read again with the next one.
-            if record.sequence > snapshot.end {
-                self.gap |= self.cursor < snapshot.end;
-                break;
-            }
-            self.gap |= record.sequence != self.cursor.next();
+            assert!(record.sequence <= snapshot.end, "a scan and its snapshot are of the same instant");
             self.cursor = record.sequence;
             let was_blocked = self.blocked_ids.remove(&record.id);
             if served && self.is_news(&record.document, record.sequence) {
@@ -288,10 +275,7 @@ impl Source {
                 self.blocked = Context::default();
             }
         }
-        // A restore to this snapshot would move back what has moved since, so only what was read before it was
-        // taken is certain. Where no position was empty, nothing has moved.
-        self.certain = if self.gap { before } else { self.cursor };
-        if self.is_at(snapshot.end) {
+        if self.cursor >= snapshot.end {
             self.reached = Some(snapshot.knowledge.clone());
         }
         while self.as_sent.front().is_some_and(|range| *range.end() <= self.cursor) {
@@ -346,7 +330,7 @@ impl Source {
 
     fn serve(&mut self, now: Duration, at_end: bool, limits: &SessionLimits) -> Option<Step> {
         let knowledge = self.vouched();
-        let sequence = self.left_out_from().map_or(self.certain, |from| from.previous().min(self.certain));
+        let sequence = self.left_out_from().map_or(self.cursor, |from| from.previous().min(self.cursor));
         let told = Told { sequence, complete: at_end && self.left_out_from().is_none() };
         if self.page.is_empty()
             && knowledge.is_empty()
@@ -386,11 +370,8 @@ impl Source {
             self.cursor = self.cursor.max(*range.end());
             self.as_sent.pop_front();
         }
-        if self.cursor == before || self.gap {
-            return;
-        }
-        self.certain = self.cursor;
-        if self.cursor == snapshot.end {
+        // A snapshot older than the last scan may know of what has moved on since, to where nothing was read yet.
+        if self.cursor > before && self.cursor == snapshot.end && self.is_at(snapshot.end) {
             self.reached = Some(snapshot.knowledge.clone());
             self.scanned = Some(snapshot.clone());
         }
@@ -412,9 +393,11 @@ impl Source {
         }
     }
 
-    /// Whether every document up to `end` was read.
+    /// Whether every document up to `end` was read. A scan may have seen a later end: what stood before `end` when that was told
+    /// may have moved behind it since.
     fn is_at(&self, end: Sequence) -> bool {
-        self.cursor >= end && !self.gap
+        let scanned = self.scanned.as_ref().map_or(Sequence::ZERO, |snapshot| snapshot.end);
+        self.cursor >= end.max(scanned)
     }
 
     /// Where the first document stands that was left out though the peer may lack it.
@@ -511,7 +494,6 @@ impl Source {
         }
         if let Some(from) = self.held_from.take() {
             self.cursor = self.cursor.min(from.previous());
-            self.certain = self.certain.min(self.cursor);
             self.held = Context::default();
             self.announced = Context::default();
             self.announce_at = None;

@@ -145,8 +145,7 @@ impl Terms {
 #[derive(Clone, Debug)]
 enum Work {
     Load { collection: CollectionIndex, key: Bytes },
-    Snapshot { collection: CollectionIndex, after: Sequence, limits: PageLimits },
-    Read { collection: CollectionIndex, after: Sequence, limits: PageLimits, snapshot: Snapshot },
+    Scan { collection: CollectionIndex, after: Sequence, limits: PageLimits },
     Apply { collection: CollectionIndex, page: Page },
     Answer(Input),
 }
@@ -528,7 +527,7 @@ impl Room {
             }
             for (place, work) in of.work.iter().enumerate() {
                 let waits = match work {
-                    Work::Apply { collection, .. } | Work::Snapshot { collection, .. } => {
+                    Work::Apply { collection, .. } | Work::Scan { collection, .. } => {
                         self.nodes[of.node].shelves[of.shared[collection.0].0].in_flight.is_some()
                     }
                     _ => false,
@@ -603,13 +602,11 @@ impl Room {
                 let answer = Input::CheckpointLoaded { collection, checkpoint };
                 self.ends[end].work.push(Work::Answer(answer));
             }
-            Work::Snapshot { collection, after, limits } => {
-                let snapshot = self.nodes[node].shelves[shelf(collection)].replica.snapshot().clone();
-                self.ends[end].work.push(Work::Read { collection, after, limits, snapshot });
-            }
-            Work::Read { collection, after, limits, snapshot } => {
+            Work::Scan { collection, after, limits } => {
                 let (shelf, terms) = self.ends[end].shared[collection.0];
-                let records = self.nodes[node].shelves[shelf].disk.changes(after, limits);
+                let of = &self.nodes[node].shelves[shelf];
+                let snapshot = of.replica.snapshot().clone();
+                let records = of.disk.changes(after, limits);
                 let served = |record: &Record| {
                     terms.filter.is_none_or(|filter| record.id.as_str().starts_with(filter))
                 };
@@ -668,7 +665,7 @@ impl Room {
             match effect {
                 Effect::LoadCheckpoint { collection, key } => of.work.push(Work::Load { collection, key }),
                 Effect::Scan { collection, after, limits } => {
-                    of.work.push(Work::Snapshot { collection, after, limits });
+                    of.work.push(Work::Scan { collection, after, limits });
                 }
                 Effect::Apply { collection, page } => of.work.push(Work::Apply { collection, page }),
                 Effect::Direct { collection, origin } => {
