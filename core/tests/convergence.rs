@@ -212,3 +212,23 @@ fn a_line_converges_and_loses_nothing() {
 fn a_star_converges_and_loses_nothing() {
     runs(Topology::Star);
 }
+
+/// A checkpoint made from a scan that a commit overtook, then a restore to the state right before that commit.
+#[test]
+fn a_restore_to_the_snapshot_of_a_scan_hides_nothing_from_its_reader() {
+    for seed in 0..2000 {
+        let _replay = Replay("a restore to a scan's snapshot", seed);
+        let mut room = Room::of(seed, 2).pages_of(1);
+        (0..3).for_each(|number| room.put(0, &format!("d{number}"), "text"));
+        room.put(0, "d1", "moved, so that a position is empty");
+        room.connect(0, 1);
+        let steps = 20 + room.random.below(60);
+        room.churn(steps);
+        let backup = room.disks(0);
+        room.put(0, "d0", "moved again");
+        let steps = room.random.below(25);
+        room.churn(steps);
+        room.restore(0, backup);
+        room.assert_checkpoints();
+    }
+}
