@@ -325,13 +325,10 @@ impl<'r> Transaction<'r> {
         for (id, remote) in page.documents {
             self.look_for_oddities(number, &id, remote.context());
             let slot = self.slots.get_mut(&id).expect("the transaction began with this document");
-            let merged = match &slot.document {
-                Some(local) => local.merge(&remote),
-                None => Merged::Changed(remote.clone()),
-            };
+            let merged = slot.document.as_ref().map(|local| local.merge(&remote));
             let seen_before = match &merged {
-                Merged::Unchanged => &mut duplicate,
-                Merged::Changed(_) => &mut useful,
+                Some(Merged::Unchanged) => &mut duplicate,
+                Some(Merged::Changed(_)) | None => &mut useful,
             };
             for (incarnation, _) in remote.context().iter() {
                 if seen_before.last() != Some(&incarnation) {
@@ -339,11 +336,12 @@ impl<'r> Transaction<'r> {
                 }
             }
             match merged {
-                Merged::Unchanged => applied.duplicates += 1,
-                Merged::Changed(document) => {
+                Some(Merged::Unchanged) => applied.duplicates += 1,
+                Some(Merged::Changed(document)) => {
                     let as_sent = document.context() == remote.context();
                     slot.becomes(document, as_sent.then_some(number), &id, &mut self.changed);
                 }
+                None => slot.becomes(remote, Some(number), &id, &mut self.changed),
             }
         }
         useful.sort_unstable();
