@@ -178,10 +178,14 @@ impl Link {
         direct: Arc<BTreeSet<Incarnation>>,
         update_delay: Duration,
     ) {
+        // Whom we hear from decides what peers leave to others, and changes seldom. Until they know, all of them send
+        // the same documents.
+        let told_at_once =
+            self.share.snapshot.incarnation != snapshot.incarnation || self.share.direct != direct;
         self.share.snapshot = snapshot;
         self.share.direct = direct;
-        if self.update_at.is_none() && self.has_update() {
-            self.update_at = Some(now + update_delay);
+        if (told_at_once || self.update_at.is_none()) && self.has_update() {
+            self.update_at = Some(if told_at_once { now } else { now + update_delay });
         }
     }
 
