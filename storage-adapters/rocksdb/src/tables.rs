@@ -1,0 +1,262 @@
+//! One database: its column families, and every operation on them as a plain call that blocks.
+//!
+//! | column family | key | value |
+//! |---|---|---|
+//! | `feed` | sequence, 8 bytes big-endian | length of the id in 2 bytes big-endian, id, `Record::encode` |
+//! | `documents` | id | sequence, 8 bytes big-endian |
+//! | `metadata` | key | value |
+//!
+//! Records lie in the feed, for the reasons that `peerloom_on_disk` gives: what is written with ascending keys is moved down the levels
+//! without being merged, and a peer that catches up is served by one walk.
+//!
+//! A commit is one `WriteBatch`, written to the log with `fdatasync` unless the options say otherwise. A scan reads from one snapshot.
+
+use std::num::NonZeroU32;
+use std::ops::Bound;
+use std::path::Path;
+
+use bytes::Bytes;
+use peerloom_core::{
+    Batch, CommitError, DocumentId, IdRange, PageLimits, Put, Record, Sequence, StorageError,
+};
+use peerloom_on_disk::{Page, Tables, decode_entry, encode_entry, sequence_of_key};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
+    IteratorMode, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use crate::{Durability, Options, failure};
+
+const FEED: &str = "feed";
+const DOCUMENTS: &str = "documents";
+const METADATA: &str = "metadata";
+
+/// How many bytes of fresh metadata, or of sequences by id, are collected in memory. Both are small beside the records.
+const MEMTABLE_SMALL_BYTES: usize = 4 << 20;
+
+/// RocksDB writes a log of what it does; two files of this size are kept.
+const INFO_LOG_BYTES_MAX: usize = 1 << 20;
+
+/// One writes out what was collected, the other merges what was written out, and neither waits for the other.
+const BACKGROUND_JOBS: i32 = 2;
+
+/// Bits per key of the filters that tell that an id is not there: one wrong answer in a hundred.
+const FILTER_BITS: f64 = 10.0;
+
+/// An open database.
+pub(crate) struct Database {
+    database: DB,
+    write: WriteOptions,
+    /// The highest sequence in the feed.
+    end: Sequence,
+    /// A write failed: nobody knows what the log holds before it is read again.
+    failed: bool,
+}
+
+impl Database {
+    /// Opens a database, and creates it if there is none.
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, StorageError> {
+        let cache = Cache::new_lru_cache(options.cache_bytes_max);
+        let families = [
+            (FEED, options.memtable_bytes_max),
+            (DOCUMENTS, MEMTABLE_SMALL_BYTES),
+            (METADATA, MEMTABLE_SMALL_BYTES),
+        ];
+        let families = families.map(|(name, memtable_bytes)| {
+            ColumnFamilyDescriptor::new(name, family_options(memtable_bytes, &cache))
+        });
+        let database = DB::open_cf_descriptors(&database_options(options), path, families)
+            .map_err(|error| failure::of_opening(&error, path))?;
+        let mut write = WriteOptions::default();
+        write.set_sync(options.durability == Durability::Synced);
+        let mut opened = Self { database, write, end: Sequence::ZERO, failed: false };
+        opened.end = opened.last_sequence()?;
+        Ok(opened)
+    }
+
+    fn last_sequence(&self) -> Result<Sequence, StorageError> {
+        let mut entries = self.database.iterator_cf(self.family(FEED), IteratorMode::End);
+        let Some(last) = entries.next() else { return Ok(Sequence::ZERO) };
+        let (key, _) = last.map_err(|error| failure::of_rocksdb(&error))?;
+        sequence_of_key(&key).ok_or_else(|| corrupt("a key of the feed is not a sequence"))
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.database.cf_handle(name).expect("the database was opened with all its column families")
+    }
+
+    fn record_at(&self, key: &[u8], id: &[u8]) -> Result<Record, StorageError> {
+        let value = self.database.get_pinned_cf(self.family(FEED), key);
+        let value = value.map_err(|error| failure::of_rocksdb(&error))?;
+        match value.map(|value| decode_entry(key, &value)).transpose()? {
+            Some(record) if record.id.as_bytes() == id => Ok(record),
+            Some(_) => Err(corrupt("a document names the sequence of another")),
+            None => Err(corrupt("a document names a sequence that is not in the feed")),
+        }
+    }
+
+    /// The entries of a column family from a key on, as they are at this instant.
+    fn entries(
+        &self,
+        family: &str,
+        start: Bound<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StorageError>> {
+        let from = match start {
+            Bound::Included(key) | Bound::Excluded(key) => IteratorMode::From(key, Direction::Forward),
+            Bound::Unbounded => IteratorMode::Start,
+        };
+        let mut options = ReadOptions::default();
+        // What a scan passes is hardly read again soon, and would drive out what is.
+        options.fill_cache(false);
+        let excluded = match start {
+            Bound::Excluded(key) => Some(Box::<[u8]>::from(key)),
+            _ => None,
+        };
+        self.database
+            .iterator_cf_opt(self.family(family), options, from)
+            .map(|entry| entry.map_err(|error| failure::of_rocksdb(&error)))
+            .filter(move |entry| !entry.as_ref().is_ok_and(|(key, _)| Some(key) == excluded.as_ref()))
+    }
+}
+
+impl Tables for Database {
+    fn read(&self, ids: Vec<DocumentId>) -> Result<Vec<Option<Record>>, StorageError> {
+        let documents = self.family(DOCUMENTS);
+        let read = |id: DocumentId| {
+            let key = self.database.get_pinned_cf(documents, id.as_bytes());
+            let key = key.map_err(|error| failure::of_rocksdb(&error))?;
+            key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
+        };
+        ids.into_iter().map(read).collect()
+    }
+
+    fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+        let mut page = Page::new(limits);
+        let start = after.number().to_be_bytes();
+        let mut entries = self.entries(FEED, Bound::Excluded(&start));
+        while page.is_open()
+            && let Some(entry) = entries.next()
+        {
+            let (key, value) = entry?;
+            page.add(decode_entry(&key, &value)?);
+        }
+        Ok(page.into_records())
+    }
+
+    fn list(&self, range: &IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+        let mut page = Page::new(limits);
+        let before_end = |id: &[u8]| match &range.end {
+            Bound::Included(end) => id <= end.as_bytes(),
+            Bound::Excluded(end) => id < end.as_bytes(),
+            Bound::Unbounded => true,
+        };
+        let mut entries = self.entries(DOCUMENTS, range.start.as_ref().map(DocumentId::as_bytes));
+        while page.is_open()
+            && let Some(entry) = entries.next()
+        {
+            let (id, key) = entry?;
+            if !before_end(&id) {
+                break;
+            }
+            page.add(self.record_at(&key, &id)?);
+        }
+        Ok(page.into_records())
+    }
+
+    fn metadata(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        entries_max: NonZeroU32,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut found = Vec::new();
+        // The keys with a prefix follow each other, so the first without it is the end, and no upper bound is needed.
+        for entry in self.entries(METADATA, start) {
+            let (key, value) = entry?;
+            if found.len() == entries_max.get() as usize || !key.starts_with(prefix) {
+                break;
+            }
+            found.push((Bytes::from(key), Bytes::from(value)));
+        }
+        Ok(found)
+    }
+
+    /// Does not check that `replaces` is the sequence that is stored, which would take a read for each record.
+    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
+        if self.failed {
+            let detail = "an earlier commit failed; the store must be reopened".into();
+            return Err(CommitError::NotApplied(StorageError::Io { detail }));
+        }
+        let (feed, documents, metadata) = (self.family(FEED), self.family(DOCUMENTS), self.family(METADATA));
+        let mut end = self.end;
+        let mut write = WriteBatch::default();
+        for Put { record, replaces } in batch.records {
+            assert!(
+                record.sequence > end || replaces == Some(record.sequence),
+                "{:?} is neither above the end of the feed, {end:?}, nor the sequence it replaces",
+                record.sequence
+            );
+            end = end.max(record.sequence);
+            let key = record.sequence.number().to_be_bytes();
+            if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
+                write.delete_cf(feed, replaced.number().to_be_bytes());
+            }
+            write.put_cf(feed, key, encode_entry(&record));
+            write.put_cf(documents, record.id.as_bytes(), key);
+        }
+        for (key, value) in batch.metadata {
+            match value {
+                Some(value) => write.put_cf(metadata, key, value),
+                None => write.delete_cf(metadata, key),
+            }
+        }
+        // Where in the log a write failed is not told, and the batch may yet be found there when it is read again.
+        if let Err(error) = self.database.write_opt(write, &self.write) {
+            self.failed = true;
+            return Err(CommitError::Unknown(failure::of_rocksdb(&error)));
+        }
+        self.end = end;
+        Ok(())
+    }
+
+    fn close(self) {
+        self.database.cancel_all_background_work(true);
+    }
+}
+
+fn database_options(options: &Options) -> rocksdb::Options {
+    let mut database = rocksdb::Options::default();
+    database.create_if_missing(true);
+    database.create_missing_column_families(true);
+    database.set_max_total_wal_size(options.log_bytes_max);
+    database.set_max_open_files(options.files_max.into());
+    database.set_max_background_jobs(BACKGROUND_JOBS);
+    database.set_max_log_file_size(INFO_LOG_BYTES_MAX);
+    database.set_keep_log_file_num(2);
+    // A torn end of the log is what a crash leaves. A broken middle is damage, and must not pass for an earlier end.
+    database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    database
+}
+
+fn family_options(memtable_bytes: usize, cache: &Cache) -> rocksdb::Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(FILTER_BITS, false);
+    // Indexes and filters count towards the cache, so that its limit is the limit.
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut family = rocksdb::Options::default();
+    family.set_block_based_table_factory(&blocks);
+    family.set_write_buffer_size(memtable_bytes);
+    family.set_max_write_buffer_number(2);
+    family.set_compression_type(DBCompressionType::Lz4);
+    family
+}
+
+fn corrupt(detail: &str) -> StorageError {
+    StorageError::Corrupt { detail: detail.into() }
+}
