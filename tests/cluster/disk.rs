@@ -44,7 +44,7 @@ struct Plan {
     /// How many more commits succeed, and what then becomes of one.
     fate: Mutex<Option<(usize, Fate)>>,
     reads_until_failure: Mutex<Option<usize>>,
-    scan_yields: AtomicUsize,
+    commit_yields: AtomicUsize,
 }
 
 impl Disk {
@@ -67,9 +67,9 @@ impl Disk {
         *self.plan.reads_until_failure.lock().expect("no panic") = Some(reads);
     }
 
-    /// Lets other tasks run so often between the call of a scan and its reading.
-    pub fn yield_before_scans(&self, times: usize) {
-        self.plan.scan_yields.store(times, Ordering::Relaxed);
+    /// Lets other tasks run so often between a commit's being applied and its return.
+    pub fn yield_after_commits(&self, times: usize) {
+        self.plan.commit_yields.store(times, Ordering::Relaxed);
     }
 
     /// Whether every failure that was planned has happened.
@@ -155,9 +155,6 @@ impl Store for Watched {
 
     async fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
         self.read_fails()?;
-        for _ in 0..self.plan.scan_yields.load(Ordering::Relaxed) {
-            tokio::task::yield_now().await;
-        }
         self.inner.changes(after, limits).await
     }
 
@@ -184,6 +181,9 @@ impl Store for Watched {
                 let before = self.inner.read(&ids).await.map_err(CommitError::NotApplied)?;
                 let after: Vec<Record> = batch.records.iter().map(|put| put.record.clone()).collect();
                 self.inner.commit(batch).await?;
+                for _ in 0..self.plan.commit_yields.load(Ordering::Relaxed) {
+                    tokio::task::yield_now().await;
+                }
                 if let Some(ledger) = &self.ledger {
                     let steps = before.into_iter().zip(after).map(|(before, after)| Step { before, after });
                     ledger.lock().expect("no panic").extend(steps);
