@@ -20,6 +20,8 @@ pub use peerloom_fjall::Fjall;
 pub use peerloom_in_process::{InProcess, Network};
 #[cfg(feature = "memory")]
 pub use peerloom_memory::Memory;
+#[cfg(feature = "rocksdb")]
+pub use peerloom_rocksdb::RocksDb;
 pub use room::{Candidate, Events, Peer, PeerState, Retry, Room, RoomBuilder, RoomEvent, Sharing};
 
 pub use peerloom_core as core;

@@ -13,6 +13,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
+use needs::Scope;
+
 /// The project's commands.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -32,7 +34,7 @@ enum Task {
     },
     /// Runs every test, after checking that what the build needs is there
     Test {
-        /// Passed on to `cargo test --workspace`, for example a part of a test's name
+        /// Passed on to `cargo test --workspace --all-features`, for example a part of a test's name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -49,28 +51,42 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::Demo { arguments } if arguments.iter().any(|argument| argument.ends_with("rocksdb")) => {
+            run_of_everything("earthquakes", &arguments)
+        }
         Task::Demo { arguments } => {
-            needs::provide()?;
+            needs::provide(Scope::Basic)?;
             cargo(&["run", "--package", "earthquakes", "--"], &arguments)
         }
         Task::Test { arguments } => {
-            needs::provide()?;
-            cargo(&["test", "--workspace"], &arguments)
+            needs::provide(Scope::Everything)?;
+            cargo(&["test", "--workspace", "--all-features"], &arguments)
         }
-        Task::Bench { arguments } => {
-            needs::provide()?;
-            cargo(&["run", "--package", "peerloom-benches", "--"], &arguments)
-        }
+        Task::Bench { arguments } => run_of_everything("peerloom-benches", &arguments),
         Task::Check => check(),
     }
 }
 
+/// Builds the whole workspace, as the tests do, and runs one of its programs.
+///
+/// A build of that program's package alone would choose other features for what bindgen depends on, and compile RocksDB again.
+fn run_of_everything(program: &str, arguments: &[String]) -> anyhow::Result<()> {
+    needs::provide(Scope::Everything)?;
+    cargo(&["build", "--workspace", "--all-features", "--bins"], &[])?;
+    let this = env::current_exe().context("where this program lies")?;
+    let mut command = Command::new(this.with_file_name(format!("{program}{}", env::consts::EXE_SUFFIX)));
+    command.args(arguments);
+    run(command)
+}
+
 fn check() -> anyhow::Result<()> {
-    needs::provide()?;
+    needs::provide(Scope::Everything)?;
     cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-features", "--all-targets", "--", "--deny", "warnings"], &[])?;
     let mut documentation = Command::new(cargo_program());
-    documentation.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    documentation
+        .args(["doc", "--workspace", "--all-features", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
     run(documentation)
 }
 

@@ -1,6 +1,7 @@
 //! What the build needs beside Rust: looks for it, installs it where that takes no question, and says what to run elsewhere.
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::bail;
@@ -15,17 +16,43 @@ struct Need {
     apt_packages: &'static [&'static str],
 }
 
-/// One row for each.
-const NEEDS: &[Need] = &[Need {
+/// What everything needs, one row for each.
+const BASIC: &[Need] = &[Need {
     what: "a C compiler",
     wanted_by: "every crate, which it links",
     is_there: || runs("cc", "--version"),
     apt_packages: &["gcc", "libc6-dev"],
 }];
 
+/// What RocksDB needs besides.
+const ROCKSDB: &[Need] = &[
+    Need {
+        what: "a C++ compiler",
+        wanted_by: "RocksDB",
+        is_there: || runs("c++", "--version"),
+        apt_packages: &["g++"],
+    },
+    Need {
+        what: "libclang with its headers",
+        wanted_by: "bindgen, which reads RocksDB's C interface",
+        is_there: || env::var_os("LIBCLANG_PATH").is_some() || (has_libclang() && has_clang_headers()),
+        apt_packages: &["libclang-dev"],
+    },
+];
+
+/// How much of the workspace is to be built.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Scope {
+    /// What a C compiler is enough for.
+    Basic,
+    /// All of it, RocksDB too.
+    Everything,
+}
+
 /// Makes sure that everything needed is there: installs it as root on a system with apt, otherwise says what to run.
-pub(crate) fn provide() -> anyhow::Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+pub(crate) fn provide(scope: Scope) -> anyhow::Result<()> {
+    let besides = if scope == Scope::Everything { ROCKSDB } else { &[] };
+    let missing: Vec<&Need> = BASIC.iter().chain(besides).filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -61,6 +88,31 @@ fn apt(line: &str) -> anyhow::Result<()> {
         bail!("`{line}` failed: {status}");
     }
     Ok(())
+}
+
+/// Where Linux distributions and Homebrew put libclang.
+fn has_libclang() -> bool {
+    let roots = ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/opt/homebrew/opt/llvm/lib"];
+    let multiarch = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
+    let of_versions = entries(Path::new("/usr/lib")).into_iter().map(|path| path.join("lib"));
+    let directories = roots.into_iter().chain(multiarch).map(PathBuf::from).chain(of_versions);
+    directories.flat_map(|directory| entries(&directory)).any(|path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("libclang.") || name.starts_with("libclang-")
+    })
+}
+
+/// The compiler's own headers, such as `stdbool.h`, lie in a directory of the version.
+fn has_clang_headers() -> bool {
+    let of_versions = entries(Path::new("/usr/lib")).into_iter().map(|path| path.join("lib/clang"));
+    let directories = ["/usr/lib/clang", "/usr/lib64/clang", "/opt/homebrew/opt/llvm/lib/clang"];
+    let directories = directories.into_iter().map(PathBuf::from).chain(of_versions);
+    directories.flat_map(|directory| entries(&directory)).any(|path| path.join("include/stdbool.h").exists())
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 fn has_apt() -> bool {

@@ -70,6 +70,10 @@ enum StorageKind {
     Memory,
     /// On disk with fjall, one directory for each replica
     Fjall,
+    /// On disk with RocksDB, one directory for each replica
+    #[cfg(feature = "rocksdb")]
+    #[value(name = "rocksdb")]
+    RocksDb,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -130,6 +134,8 @@ async fn three_replicas(
         let disk = match storage {
             StorageKind::Memory => Disk::Memory(Memory::new()),
             StorageKind::Fjall => Disk::Fjall(directory.join(name)),
+            #[cfg(feature = "rocksdb")]
+            StorageKind::RocksDb => Disk::RocksDb(directory.join(name)),
         };
         replicas.push(Opened::open(name, disk).await?.join(network).await?);
     }
@@ -140,7 +146,7 @@ async fn three_replicas(
          They talk to each other directly: there is no server, and none of them is the master.");
     match storage {
         StorageKind::Memory => say("Each keeps its documents in memory."),
-        StorageKind::Fjall => {
+        _ => {
             say(&format!("Each keeps its documents in a directory, in {}.", directory.display()));
         }
     }

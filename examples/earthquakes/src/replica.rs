@@ -21,6 +21,8 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Disk {
     Memory(Memory),
     Fjall(PathBuf),
+    #[cfg(feature = "rocksdb")]
+    RocksDb(PathBuf),
 }
 
 /// An open replica that has not joined the room yet.
@@ -41,6 +43,8 @@ impl Opened {
             let node = match storage {
                 Disk::Memory(memory) => Node::open(memory).await?,
                 Disk::Fjall(directory) => Node::open(Fjall::at(directory)).await?,
+                #[cfg(feature = "rocksdb")]
+                Disk::RocksDb(directory) => Node::open(peerloom::RocksDb::at(directory)).await?,
             };
             let earthquakes = node.collection("earthquakes").open().await?;
             anyhow::Ok((node, earthquakes))

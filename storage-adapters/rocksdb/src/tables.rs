@@ -21,8 +21,8 @@ use peerloom_core::{
 };
 use peerloom_on_disk::{Page, Tables, decode_entry, encode_entry, sequence_of_key};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
-    IteratorMode, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::{Durability, Options, failure};
