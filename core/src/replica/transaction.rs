@@ -135,7 +135,7 @@ pub struct Written {
 }
 
 /// A page of a peer's changes.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Page {
     /// The documents.
     pub documents: Vec<(DocumentId, Document)>,
@@ -146,7 +146,7 @@ pub struct Page {
 }
 
 /// What became of a page.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Applied {
     /// How many documents the page held.
     pub documents: usize,

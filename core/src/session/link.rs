@@ -25,7 +25,7 @@ pub(super) enum Step {
 }
 
 /// The peer's side of a link.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Remote {
     incarnation: Incarnation,
     /// Where the checkpoint in its feed is kept.
@@ -38,7 +38,7 @@ struct Remote {
     mismatched: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Link {
     collection: CollectionIndex,
     share: Share,

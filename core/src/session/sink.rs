@@ -24,7 +24,7 @@ const GRAFT_WAITS_MAX: u32 = 10;
 /// peers do not swap the task to and fro.
 const PRUNE_PAUSE: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct Sink {
     /// The peer serves us, and so will be pulled from.
     pub(super) expected: bool,
@@ -41,7 +41,7 @@ pub(super) struct Sink {
     grafted: BTreeMap<Incarnation, Duration>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Applying {
     complete: bool,
     knowledge: Knowledge,

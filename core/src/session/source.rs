@@ -72,7 +72,7 @@ struct Told {
     complete: bool,
 }
 
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct Source {
     filtered: bool,
     /// Whether the peer will pull.

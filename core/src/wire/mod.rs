@@ -42,7 +42,7 @@ pub(crate) struct Hello {
 }
 
 /// A collection shared in this room.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Offer {
     pub(crate) collection: OfferIndex,
     pub(crate) name: CollectionName,
@@ -68,7 +68,7 @@ pub(crate) struct Pull {
     pub(crate) bytes_max: u32,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Changes {
     pub(crate) collection: OfferIndex,
     pub(crate) documents: Vec<(DocumentId, Document)>,
