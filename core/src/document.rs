@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::broken::{self, Rule};
 use crate::feed::Sequence;
 use crate::id::{DocumentId, Incarnation};
 use crate::stamp::Stamp;
@@ -141,8 +142,10 @@ impl Document {
         }
         let mut heads: Vec<Head> = self.heads_surviving(remote).cloned().collect();
         heads.extend(remote.heads_surviving(self).filter(|head| !self.has(head.dot)).cloned());
-        let mut context = self.context.clone();
-        context.join(&remote.context);
+        let mut context = remote.context.clone();
+        if !broken::is(Rule::ContextInMerge) {
+            context.join(&self.context);
+        }
         Merged::Changed(Self::from_heads(heads, context))
     }
 

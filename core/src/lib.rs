@@ -9,6 +9,10 @@
 
 extern crate alloc;
 
+#[cfg(feature = "broken-rules")]
+pub mod broken;
+#[cfg(not(feature = "broken-rules"))]
+mod broken;
 mod codec;
 mod document;
 mod feed;

@@ -20,6 +20,7 @@ pub use transaction::{
     Written,
 };
 
+use crate::broken::{self, Rule};
 use crate::feed::{Checkpoint, History, Sequence};
 use crate::id::Incarnation;
 use crate::stamp::{Clock, Stamp};
@@ -142,8 +143,9 @@ impl Replica {
                 metadata::Entry::Format(_) | metadata::Entry::Other => {}
             }
         }
+        let earlier = begun.last().map(|last| last.1).filter(|_| broken::is(Rule::SessionIdentity));
         let snapshot = Snapshot {
-            incarnation,
+            incarnation: earlier.unwrap_or(incarnation),
             end,
             knowledge: Arc::new(known.into_iter().collect()),
             history: Arc::new(History::new(begun)),

@@ -12,6 +12,7 @@ use core::ops::RangeInclusive;
 use bytes::Bytes;
 
 use super::{Replica, last_write, metadata};
+use crate::broken::{self, Rule};
 use crate::document::{Document, Dot, Head, Merged, Record, State};
 use crate::feed::{Checkpoint, History, Sequence};
 use crate::id::{DocumentId, Incarnation};
@@ -271,8 +272,8 @@ impl<'r> Transaction<'r> {
         }
         let local = slot.document.as_ref();
         let (context, read) = match seen {
-            Seen::Current => (local.map(|local| local.context().clone()).unwrap_or_default(), view),
-            Seen::Read { context, state } => (context, state),
+            Seen::Read { context, state } if !broken::is(Rule::SeenContext) => (context, state),
+            _ => (local.map(|local| local.context().clone()).unwrap_or_default(), view),
         };
         let beside =
             local.map_or(0, |local| local.heads().iter().filter(|head| !head.dot.is_in(&context)).count());

@@ -16,6 +16,7 @@ use core::time::Duration;
 use super::Scanned;
 use super::limits::SessionLimits;
 use super::reason::Violation;
+use crate::broken::{self, Rule};
 use crate::document::Document;
 use crate::feed::{Checkpoint, Sequence};
 use crate::id::{DocumentId, Incarnation};
@@ -383,10 +384,14 @@ impl Source {
     /// held back, each of its entries that the peer lacks is of an origin in `held` or `blocked`. So for any other origin the peer
     /// has, with this page, every write that this replica's knowledge covers.
     fn vouched(&self) -> Knowledge {
-        match &self.reached {
-            Some(reached) if !self.filtered => {
-                let left_out =
-                    |origin| self.held.index_of(origin).or(self.blocked.index_of(origin)).is_some();
+        let reached = match &self.scanned {
+            Some(scanned) if broken::is(Rule::KnowledgeOnlyWhenComplete) => Some(&scanned.knowledge),
+            _ => self.reached.as_ref(),
+        };
+        match reached {
+            Some(reached) if !self.filtered || broken::is(Rule::KnowledgeNotOnFiltered) => {
+                let held = |origin| self.held.index_of(origin).filter(|_| !broken::is(Rule::VouchPerOrigin));
+                let left_out = |origin| held(origin).or(self.blocked.index_of(origin)).is_some();
                 self.peer.lacks(reached).filter(|(origin, _)| !left_out(*origin)).collect()
             }
             _ => Knowledge::default(),
