@@ -45,6 +45,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Explores every interleaving of small rooms; `--scope large` takes minutes
+    #[command(disable_help_flag = true)]
+    Model {
+        /// Passed on to the model checker; `--help` lists its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks formatting, lints and documentation; a warning is an error
     Check,
 }
@@ -63,6 +70,10 @@ fn main() -> anyhow::Result<()> {
             cargo(&["test", "--workspace", "--all-features"], &arguments)
         }
         Task::Bench { arguments } => run_of_everything("peerloom-benches", &arguments),
+        Task::Model { arguments } => {
+            needs::provide(Scope::Basic)?;
+            cargo(&["run", "--package", "peerloom-model", "--"], &arguments)
+        }
         Task::Check => check(),
     }
 }
