@@ -1,7 +1,11 @@
 //! The storage contract: what an adapter promises, and what it may rely on.
 //!
-//! A [`Storage`] opens named [`Store`]s, one per collection and one for the node. The replica is the only writer
-//! of its store and serializes read, decide and commit, so adapters need no compare-and-set.
+//! A [`Storage`] opens named [`Store`]s, one per collection and one for the node. The replica is the only
+//! writer of its store and serializes read, decide and commit, so adapters need no compare-and-set.
+//!
+//! To *call* an async method means to poll its future for the first time; making the future calls nothing. A
+//! caller goes on polling what it called, or drops it: a future that is kept and not polled may hold up what
+//! is called after it.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -17,13 +21,19 @@ use crate::document::Record;
 use crate::feed::Sequence;
 use crate::id::{DocumentId, StoreName};
 
-/// Opens stores by name.
+/// Opens stores by name. Two values on the same place, such as a directory, are the same storage.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
     /// Opens a store, and creates it if there is none.
     ///
-    /// Everything that was ever committed to a store of this name is in it. At most one handle to a store is open
-    /// at a time: a second `open` fails with [`StorageError::Locked`] until the first handle is closed or dropped.
+    /// Everything that was ever committed to a store of this name is in it. At most one handle to a store is
+    /// open at a time: a second `open` fails with [`StorageError::Locked`] until the first handle is closed
+    /// or dropped. Stores of different names, be it by the case of a letter, are different stores and may be
+    /// open side by side. A store needs the `Storage` no longer: that may be dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the store closed and whole. It may be locked for a moment after.
     ///
     /// # Errors
     ///
@@ -41,23 +51,35 @@ pub trait Storage: Send + Sync + 'static {
 
 /// One open store: documents by id, a changefeed with one entry per document, and metadata.
 ///
-/// Operations take effect in the order of their calls. A read sees every commit that returned before the read was
-/// called, and sees each commit whole or not at all.
+/// Operations take effect in the order of their calls, whichever of them is awaited first. A read sees every
+/// commit that was called before the read, none that was called after, and each whole or not at all. An
+/// operation whose future is dropped harms no other. Any number may be called at once, from any number of
+/// threads.
+///
+/// Everything comes back exactly as it went in. Ids, keys, bodies and values are opaque: any bytes, or any
+/// UTF-8 for ids, with no meaning for characters such as NUL, `/` or `.`, and no normalization.
+///
+/// Dropping the last handle closes the store. When no operation is under way, the store can be opened again
+/// at once.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Reads documents by id, one answer per id in the order asked.
     async fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError>;
 
-    /// Reads the changefeed after a sequence, in ascending order. Each document appears once, at its latest commit.
+    /// Reads the changefeed after a sequence, in ascending order. Each document appears once, at its latest
+    /// commit.
     ///
-    /// Ends before a record that would exceed a limit, but holds at least one record if there is one.
+    /// Holds as many records as the limits allow: it ends before the record that would exceed one, but holds
+    /// at least one record if there is one. An empty page means that nothing follows.
     async fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError>;
 
-    /// Lists documents in the order of their ids, compared as bytes, within limits as [`Store::changes`] has them.
+    /// Lists documents in the order of their ids, compared as bytes, within limits as [`Store::changes`] has
+    /// them. A range that ends before it begins holds nothing.
     async fn list(&self, range: IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError>;
 
-    /// Reads metadata whose keys start with `prefix` and are greater than `after`, in the order of their keys,
-    /// at most `entries_max`.
+    /// Reads metadata whose keys start with `prefix` and are greater than `after`, in the order of their keys
+    /// compared as bytes, at most `entries_max`. `prefix` may be empty, and a key itself; `after` need
+    /// neither be a key nor start with `prefix`. Metadata and documents share no keys.
     async fn metadata(
         &self,
         prefix: &[u8],
@@ -76,12 +98,17 @@ pub trait Store: Send + Sync {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the batch applied or not, never in part; it may still land later, but before
-    /// any operation that is called after.
+    /// Dropping the future leaves the batch applied or not, never in part; it may still land later, but
+    /// before any operation that is called after.
     async fn commit(&self, batch: Batch) -> Result<(), CommitError>;
 
-    /// Closes the store. When this returns, it can be opened again. Operations called later fail with
-    /// [`StorageError::Closed`]. Closing twice is fine; dropping the last handle closes as well.
+    /// Closes the store. When this returns, it can be opened again. Operations called before take effect;
+    /// those called later fail with [`StorageError::Closed`]. Closing twice is fine, and does nothing to a
+    /// later opening.
+    ///
+    /// # Cancel safety
+    ///
+    /// After dropping the future the store may be closed or not. Close it again.
     async fn close(&self) -> Result<(), StorageError>;
 }
 
@@ -90,7 +117,8 @@ pub trait Store: Send + Sync {
 pub struct Batch {
     /// Records to put, in ascending order of their sequences, each id once.
     pub records: Vec<Put>,
-    /// Metadata to put, or with `None` to remove, each key once. A key has 1 to 2,048 bytes.
+    /// Metadata to put, or with `None` to remove, be it there or not, each key once. A key has 1 to 2,048
+    /// bytes; a value may be empty, and is as large as memory allows.
     pub metadata: Vec<(Bytes, Option<Bytes>)>,
 }
 
@@ -104,7 +132,9 @@ impl Batch {
 /// A record to put in place of the one that the store has for its id.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Put {
-    /// The new record. Its sequence is larger than every one committed before, or equal to `replaces`.
+    /// The new record. Its sequence is larger than every one committed before, or equal to `replaces`: then
+    /// it takes the place of the old record in the feed. Sequences start above zero, may leave gaps, and use
+    /// all of their 64 bits.
     pub record: Record,
     /// The sequence of the record it replaces, whose entry in the changefeed goes. `None` for a new id.
     pub replaces: Option<Sequence>,

@@ -1,7 +1,7 @@
 //! One connection: two bounded queues, and how it ends.
 //!
-//! Knows nothing of topics. It ends once, as a whole, either closed by an end, so that what was sent before still
-//! arrives, or broken by the network, so that what is under way is lost.
+//! Knows nothing of topics. It ends once, as a whole, either closed by an end, so that what was sent before
+//! still arrives, or broken by the network, so that what is under way is lost.
 
 use std::sync::Arc;
 
@@ -141,7 +141,10 @@ struct Sender {
 impl MessageSender for Sender {
     async fn send(&mut self, message: Bytes) -> Result<(), TransportError> {
         let (bytes, bytes_max) = (message.len(), self.message_bytes_max);
-        if bytes == 0 || bytes > bytes_max {
+        if bytes == 0 {
+            return Err(TransportError::Empty);
+        }
+        if bytes > bytes_max {
             return Err(TransportError::TooLarge { bytes, bytes_max });
         }
         let place = tokio::select! {
@@ -149,7 +152,8 @@ impl MessageSender for Sender {
             place = self.queue.reserve() => place.map_err(|_| TransportError::Closed)?,
             () = self.end.ended() => return Err(TransportError::Closed),
         };
-        // Both may have become ready. Should it end after this line, the receiver waits for the place to be filled.
+        // Both may have become ready. Should it end after this line, the receiver waits for the place to be
+        // filled.
         if !self.end.line.is_open() {
             return Err(TransportError::Closed);
         }
