@@ -1,15 +1,15 @@
 //! The storage contract, on fjall.
 
-#[path = "../../contract.rs"]
-mod contract;
-
+use peerloom_conformance::StorageFixture;
 use peerloom_fjall::Fjall;
 use tempfile::TempDir;
 
-struct Place(TempDir);
+struct Directory(TempDir);
 
-impl Place {
-    fn new() -> Self {
+impl StorageFixture for Directory {
+    type Adapter = Fjall;
+
+    fn fresh() -> Self {
         Self(tempfile::tempdir().expect("a temporary directory"))
     }
 
@@ -17,3 +17,5 @@ impl Place {
         Fjall::at(self.0.path().join("not/yet/there"))
     }
 }
+
+peerloom_conformance::storage_tests!(Directory);
