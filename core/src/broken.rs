@@ -1,6 +1,6 @@
 //! The rules of replication, each of which can be removed: for a model checker, to prove that it would notice.
 //!
-//! Without the feature `broken-rules` nothing can be removed and every [`is`] is the constant `false`. With it, nothing
+//! Without the feature `broken-rules` nothing can be removed and every `is` is the constant `false`. With it, nothing
 //! is removed until somebody asks, because cargo builds core with the features of all who use it.
 
 /// A rule, named for what it says.

@@ -43,6 +43,9 @@ const BACKGROUND_JOBS: i32 = 2;
 /// Bits per key of the filters that tell that an id is not there: one wrong answer in a hundred.
 const FILTER_BITS: f64 = 10.0;
 
+/// A key and its value.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// An open database.
 pub(crate) struct Database {
     database: DB,
@@ -100,7 +103,7 @@ impl Database {
         &self,
         family: &str,
         start: Bound<&[u8]>,
-    ) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StorageError>> {
+    ) -> impl Iterator<Item = Result<Entry, StorageError>> {
         let from = match start {
             Bound::Included(key) | Bound::Excluded(key) => IteratorMode::From(key, Direction::Forward),
             Bound::Unbounded => IteratorMode::Start,
