@@ -1,6 +1,6 @@
 //! The benchmarks: each subject is a scenario that is run once and reports figures, some of them against a target.
 //!
-//! `cargo run -p peerloom-benches` runs them all, `cargo run -p peerloom-benches -- mesh line` these two. Figures of time
+//! `cargo xtask bench` runs them all, `cargo xtask bench mesh line` these two. Figures of time
 //! depend on the machine and on who else uses it; figures of bytes come from a virtual clock and repeat themselves, unless
 //! they say otherwise.
 
@@ -46,10 +46,9 @@ const MEMORY: Subject = Subject { name: "memory", run: memory::run };
 fn main() -> anyhow::Result<ExitCode> {
     let names: Vec<String> = std::env::args().skip(1).collect();
     if let [first, directory] = names.as_slice()
-        && let Some(part) = memory::Part::named(first)
+        && let Some(ran) = memory::run_part(first, directory.as_ref())
     {
-        part.run(directory.as_ref())?;
-        return Ok(ExitCode::SUCCESS);
+        return ran.map(|()| ExitCode::SUCCESS);
     }
     let every = || SUBJECTS.iter().chain([&MEMORY]);
     if let Some(unknown) = names.iter().find(|name| every().all(|subject| subject.name != **name)) {
