@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +25,11 @@ use crate::failure;
 
 /// The most bytes a metadata key may have, by the contract.
 const METADATA_KEY_BYTES_MAX: usize = 2048;
+
+/// How often, and after how long a wait each, a database is tried again whose store is not locked but which is itself: for
+/// 200 ms, far longer than a process takes to start.
+const LOCKED_RETRIES: usize = 20;
+const LOCKED_WAIT: Duration = Duration::from_millis(10);
 
 /// A database: every operation on it as a plain call that blocks, one at a time.
 ///
@@ -224,8 +230,8 @@ impl<T: Tables> Opened<T> {
     ) -> Result<Self, StorageError> {
         let place = directory.place(name)?;
         let lock = place.lock()?;
-        let path = place.database(|path| open(path).map(T::close))?;
-        Ok(Self { tables: open(path)?, lock })
+        let path = place.database(|path| patiently(|| open(path)).map(T::close))?;
+        Ok(Self { tables: patiently(|| open(path))?, lock })
     }
 
     fn serve(self, mut requests: mpsc::Receiver<Request<T>>) {
@@ -243,12 +249,26 @@ impl<T: Tables> Opened<T> {
         }
         let Self { tables, lock } = opened;
         tables.close();
-        drop(lock);
+        // Before the file is closed: a child process that is just being started has a copy of it for an instant, and the lock with it.
+        let _ = lock.unlock();
         if let Some(reply) = closing {
             // Whoever closed may have stopped waiting.
             let _ = reply.send(());
         }
     }
+}
+
+/// Opens a database, and waits for an instant if it is locked. Its store's own lock is held by then, so whoever has the database's is
+/// a child process that is just being started, which has copies of all files until it becomes another program, or somebody
+/// who opened the database without the adapter.
+fn patiently<T>(open: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    for _ in 0..LOCKED_RETRIES {
+        match open() {
+            Err(StorageError::Locked { .. }) => thread::sleep(LOCKED_WAIT),
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 /// Runs a call that blocks on a thread of its own.
