@@ -122,8 +122,8 @@ fn measure<A: Adapter>() -> anyhow::Result<Vec<Figure>> {
     .unzip();
     let (synced, bare, name) = (median(synced), median(bare), A::NAME);
     Ok(vec![
-        Figure::new(&format!("{name} to {name}, 100,000 documents, median of 3"), synced, "documents/s"),
-        Figure::new(&format!("{name} alone: same keys, bytes and batches, synced"), bare, "documents/s"),
+        Figure::new(format!("{name} to {name}, 100,000 documents, median of 3"), synced, "documents/s"),
+        Figure::new(format!("{name} alone: same keys, bytes and batches, synced"), bare, "documents/s"),
         Figure::new("the first against the second", synced / bare, "×").target(Target::AtLeast(0.5)),
     ])
 }

@@ -73,10 +73,10 @@ fn measure<A: Adapter>(peak_mib_max: f64) -> anyhow::Result<Vec<Figure>> {
     let (copied, copy_mib) = Part::Copy.run_apart::<A>(directory.path())?;
     let name = A::NAME;
     Ok(vec![
-        Figure::new(&format!("put_many of 1,000 to {name}"), filled, "documents/s"),
-        Figure::new(&format!("put_many of 1,000 to {name}, peak memory"), fill_mib, "MiB"),
-        Figure::new(&format!("{name} to {name}, 1,000,000 documents"), copied, "documents/s"),
-        Figure::new(&format!("{name} to {name}, 1,000,000 documents, peak memory"), copy_mib, "MiB")
+        Figure::new(format!("put_many of 1,000 to {name}"), filled, "documents/s"),
+        Figure::new(format!("put_many of 1,000 to {name}, peak memory"), fill_mib, "MiB"),
+        Figure::new(format!("{name} to {name}, 1,000,000 documents"), copied, "documents/s"),
+        Figure::new(format!("{name} to {name}, 1,000,000 documents, peak memory"), copy_mib, "MiB")
             .target(Target::AtMost(peak_mib_max)),
     ])
 }
