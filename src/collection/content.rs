@@ -30,7 +30,8 @@ pub enum ContentError {
 /// A type that documents can hold.
 ///
 /// Every type with serde's `Serialize` and `DeserializeOwned` is content, `serde_json::Value` among them: it is written as
-/// canonical JSON (RFC 8785, but integers are never rounded), so that equal values are equal bytes. [`Binary`] is content as well.
+/// canonical JSON (RFC 8785, but integers are never rounded), so that equal values are equal bytes. JSON has no NaN and no infinity: serde
+/// writes them as `null`. [`Binary`] is content as well.
 pub trait Content: Sized + Send + 'static {
     /// Writes the body of a document.
     fn to_body(&self) -> Result<Bytes, ContentError>;

@@ -12,6 +12,7 @@ use peerloom_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::handle::Collection;
 use super::shared::Shared;
@@ -153,7 +154,8 @@ impl OpenCollections {
         let shared = Arc::new(Shared::new(name.clone(), handler, environment, snapshot));
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let writer = Writer { shared: shared.clone(), store: store.clone(), replica, requests: receiver };
-        node.spawn(writer.run());
+        let span = tracing::info_span!("collection", name = %shared.name());
+        node.spawn(writer.run().instrument(span));
         let core = Arc::new(Core { shared, store, schema_version, node: node.clone(), requests });
         self.by_name.retain(|_, (core, closed)| core.strong_count() > 0 || !closed.is_cancelled());
         self.by_name.insert(name, (Arc::downgrade(&core), core.shared.closed().clone()));

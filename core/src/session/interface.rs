@@ -1,0 +1,237 @@
+//! What goes into a session and comes out of it: its configuration, inputs, effects, events and counters.
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::limits::SessionLimits;
+use super::reason::{CloseReason, Refusal};
+use crate::document::Record;
+use crate::feed::{Checkpoint, Sequence};
+use crate::handshake::{Identity, TopicKey};
+use crate::id::{CollectionName, DocumentId, Incarnation, Opening, ReplicaId};
+use crate::replica::{Applied, Page, Snapshot};
+use crate::storage::PageLimits;
+
+/// A collection's place among those shared with [`Input::Share`], from zero.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CollectionIndex(pub usize);
+
+/// What a session needs from the start.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// Who we are.
+    pub identity: Identity,
+    /// The opening of our node.
+    pub opening: Opening,
+    /// 32 random bytes, new for every session.
+    pub nonce: [u8; 32],
+    /// The key of the room.
+    pub topic_key: TopicKey,
+    /// What the transport binds its connections with, if anything.
+    pub channel_binding: Option<Bytes>,
+    /// The most bytes of a frame.
+    pub frame_bytes_max: usize,
+    /// The bounds.
+    pub limits: SessionLimits,
+}
+
+/// A collection shared in the room.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Share {
+    /// Its name. Collections of the same name are replicated with each other.
+    pub name: CollectionName,
+    /// The version of its schema, which must be the same on both sides.
+    pub schema_version: u32,
+    /// The id of its conflict handler, at most 255 bytes.
+    pub handler: String,
+    /// Whether the peer may pull from it.
+    pub serves: bool,
+    /// Whether it pulls from the peer.
+    pub pulls: bool,
+    /// What names the filter on what is served, if there is one, in at most 255 bytes. The driver applies it, by
+    /// [`Scanned::served`].
+    pub filter: Option<String>,
+    /// The replica as it is now.
+    pub snapshot: Snapshot,
+    /// Incarnations that this replica hears from directly.
+    pub direct: Arc<BTreeSet<Incarnation>>,
+}
+
+/// A record of a scan.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Scanned {
+    /// The record.
+    pub record: Record,
+    /// Whether the filter lets it through.
+    pub served: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Input {
+    /// A frame arrived.
+    Received(Bytes),
+    /// A collection is shared in the room. It gets the next [`CollectionIndex`].
+    Share(Share),
+    /// The replica of a collection has committed something, or hears from others than before.
+    Committed {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The replica as it is now.
+        snapshot: Snapshot,
+        /// Incarnations that it hears from directly.
+        direct: Arc<BTreeSet<Incarnation>>,
+    },
+    /// Answers [`Effect::LoadCheckpoint`].
+    CheckpointLoaded {
+        /// The collection.
+        collection: CollectionIndex,
+        /// What was stored, if anything.
+        checkpoint: Option<Checkpoint>,
+    },
+    /// Answers [`Effect::Scan`].
+    Scanned {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The replica at the instant of the scan.
+        snapshot: Snapshot,
+        /// What was read.
+        records: Vec<Scanned>,
+    },
+    /// Answers [`Effect::Apply`]: the page is durable.
+    Applied {
+        /// The collection.
+        collection: CollectionIndex,
+        /// What became of it.
+        applied: Applied,
+    },
+    /// An effect failed.
+    StorageFailed {
+        /// Why.
+        detail: String,
+    },
+    /// The driver refuses the peer.
+    Refuse(Refusal),
+    /// This side leaves the room.
+    Leave,
+    /// The transport has closed the connection.
+    ConnectionLost,
+    /// The deadline has come.
+    Tick,
+}
+
+/// What to do. At most one `Scan`, one `Apply` and one `LoadCheckpoint` per collection are under way at a time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Read the checkpoint that is stored for the peer.
+    LoadCheckpoint {
+        /// The collection.
+        collection: CollectionIndex,
+        /// Where it is kept in the metadata.
+        key: Bytes,
+    },
+    /// Take a snapshot of the replica and read its changefeed, both of one instant: no commit takes effect between the two. A
+    /// document that moved to the end of the feed in between would be found in neither place, and yet be vouched for.
+    Scan {
+        /// The collection.
+        collection: CollectionIndex,
+        /// After which sequence.
+        after: Sequence,
+        /// How much.
+        limits: PageLimits,
+    },
+    /// Merge a page of the peer's changes.
+    Apply {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The page.
+        page: Page,
+    },
+    /// The collection hears directly from another incarnation, or from none, over this session.
+    Direct {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The peer's incarnation.
+        origin: Incarnation,
+    },
+    /// Something worth telling.
+    Report(Event),
+    /// Send what [`Session::transmit`](super::Session::transmit) still gives, then close the connection. The last effect.
+    Close(CloseReason),
+}
+
+/// Something that happened in a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer has proven the topic key and its identity.
+    Established {
+        /// Who it is.
+        peer: ReplicaId,
+        /// Its opening.
+        opening: Opening,
+    },
+    /// Both sides share a collection: it replicates from now on.
+    Shared {
+        /// The collection.
+        collection: CollectionIndex,
+    },
+    /// The schema versions differ: the collection does not replicate with this peer.
+    SchemaMismatch {
+        /// The collection.
+        collection: CollectionIndex,
+        /// Our version.
+        ours: u32,
+        /// The peer's.
+        theirs: u32,
+    },
+    /// The conflict handlers differ: heads converge, views may differ.
+    HandlerMismatch {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The peer's handler.
+        theirs: String,
+    },
+    /// The peer knows writes of an earlier incarnation of this replica that it does not remember: a backup was restored.
+    RolledBack {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The incarnation.
+        incarnation: Incarnation,
+    },
+    /// The peer was copied from this replica, or this one from it. The session ends.
+    SameIdentity {
+        /// Whether this side is the one to take a new identity.
+        yields: bool,
+    },
+    /// Every collection shared with the peer is caught up, both ways.
+    CaughtUp,
+    /// A document cannot be sent: its versions together are too large for the peer. Settling it helps.
+    DocumentTooLarge {
+        /// The collection.
+        collection: CollectionIndex,
+        /// The document.
+        id: DocumentId,
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// How much a session has moved.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct SessionCounters {
+    /// Bytes of frames sent.
+    pub bytes_sent: u64,
+    /// Bytes of frames received.
+    pub bytes_received: u64,
+    /// Documents sent.
+    pub documents_sent: u64,
+    /// Documents received.
+    pub documents_received: u64,
+    /// Documents received that held nothing new.
+    pub documents_duplicate: u64,
+}
