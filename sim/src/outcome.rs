@@ -71,3 +71,22 @@ pub struct Figures {
     /// The marks that were reached, in order.
     pub marks: Vec<String>,
 }
+
+impl Violation {
+    /// A violation of a check.
+    pub fn of(check: impl Into<String>, says: impl Into<String>) -> Self {
+        Self { check: check.into(), says: says.into(), peer: None, document: None }
+    }
+
+    /// The same, at a peer.
+    #[must_use]
+    pub fn at(self, peer: PeerNumber) -> Self {
+        Self { peer: Some(peer), ..self }
+    }
+
+    /// The same, about a document.
+    #[must_use]
+    pub fn about(self, document: &str) -> Self {
+        Self { document: Some(document.to_owned()), ..self }
+    }
+}

@@ -353,6 +353,8 @@ pub enum Crash {
     Kill,
     /// The power goes: nobody is told, and what a disk had not synced is lost.
     PowerCut,
+    /// The next commit never returns: it took effect or not, and the peer is gone.
+    WithinCommit,
 }
 
 /// What becomes of a commit that fails.
