@@ -58,7 +58,7 @@ impl WallClock {
 ///
 /// Its randomness is keyed by the peer and the instant: what one peer draws does not depend on how much was drawn before.
 #[derive(Clone)]
-pub struct SimEnvironment {
+pub(crate) struct SimEnvironment {
     pub(crate) seed: u64,
     pub(crate) peer: PeerNumber,
     pub(crate) elapsed: Elapsed,

@@ -3,6 +3,7 @@
 mod check;
 mod device;
 mod director;
+mod documents;
 mod environment;
 mod fabric;
 pub mod marks;
@@ -23,6 +24,7 @@ pub use check::{
     standard_checks,
 };
 pub use device::StorageEnvironment;
+pub use documents::{Documents, Examples, ExamplesError, Todos, from_examples, from_strategy};
 pub use fabric::Fabric;
 pub use outcome::{Figures, Outcome, Verdict, Violation};
 pub use plan::Plan;

@@ -1,5 +1,7 @@
 //! What a run came to.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::plan::PeerNumber;
@@ -88,5 +90,18 @@ impl Violation {
     #[must_use]
     pub fn about(self, document: &str) -> Self {
         Self { document: Some(document.to_owned()), ..self }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.check, self.says)?;
+        if let Some(document) = &self.document {
+            write!(formatter, ", document {document:?}")?;
+        }
+        match self.peer {
+            Some(peer) => write!(formatter, ", at {peer}"),
+            None => Ok(()),
+        }
     }
 }

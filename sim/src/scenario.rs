@@ -1,15 +1,17 @@
 //! A scenario: what is simulated, under which plans, and what must be true.
 
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use peerloom::{ConflictHandler, LastWriteWins, Storage};
 
 use crate::check::{Check, standard_checks};
 use crate::device::StorageEnvironment;
+use crate::documents::Documents;
 use crate::fabric::{Fabric, run_virtual};
 use crate::marks;
 use crate::outcome::{Outcome, Verdict};
-use crate::plan::Plan;
+use crate::plan::{Faults, Plan, PlanOptions, Topology, Workload, plan};
 use crate::recorder::Recording;
 use crate::subject::{MakeStorage, Peerloom, Subject};
 
@@ -38,6 +40,7 @@ pub struct Scenario {
     /// In place of Peerloom.
     subject: Option<Arc<dyn Subject>>,
     checks: Arc<Vec<Box<dyn Check>>>,
+    plans: PlanOptions,
 }
 
 impl Scenario {
@@ -49,7 +52,57 @@ impl Scenario {
             handler: Arc::new(LastWriteWins),
             subject: None,
             checks: Arc::new(Vec::new()),
+            plans: PlanOptions::default(),
         }
+    }
+
+    /// How many peers. Default 3 to 6.
+    #[must_use]
+    pub fn peers(mut self, peers: RangeInclusive<usize>) -> Self {
+        self.plans.peers = peers;
+        self
+    }
+
+    /// How many operations in a run. Default 200.
+    #[must_use]
+    pub fn operations(mut self, operations: u32) -> Self {
+        self.plans.operations = operations;
+        self
+    }
+
+    /// How many rounds, and how long each is in milliseconds. Default 2 to 3 of 20 to 30 seconds.
+    #[must_use]
+    pub fn rounds(mut self, rounds: RangeInclusive<usize>, round_ms: RangeInclusive<u64>) -> Self {
+        (self.plans.rounds, self.plans.round_ms) = (rounds, round_ms);
+        self
+    }
+
+    /// Who may be connected to whom: one of these. Default all of them.
+    #[must_use]
+    pub fn topologies(mut self, topologies: impl IntoIterator<Item = Topology>) -> Self {
+        self.plans.topologies = topologies.into_iter().collect();
+        self
+    }
+
+    /// What is in the documents. Default [`Todos`](crate::Todos).
+    #[must_use]
+    pub fn documents(mut self, documents: impl Documents + 'static) -> Self {
+        self.plans.documents = Arc::new(documents);
+        self
+    }
+
+    /// What users do.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.plans.workload = workload;
+        self
+    }
+
+    /// What goes wrong. Default [`Faults::swarm`].
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.plans.faults = faults;
+        self
     }
 
     /// The storage of every peer, made at each of its starts. What it keeps outside of the [`StorageEnvironment`] survives what it must
@@ -85,6 +138,24 @@ impl Scenario {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The plan of a seed.
+    pub fn plan(&self, seed: u64) -> Plan {
+        plan(seed, &self.plans)
+    }
+
+    /// Runs the plans of many seeds on [`Fabric::Virtual`], for use in a test.
+    ///
+    /// # Panics
+    ///
+    /// At the first violation, with what is wrong and the seed.
+    pub fn run_seeds(&self, seeds: Range<u64>) {
+        for seed in seeds {
+            if let Verdict::Violated(violation) = self.run(&self.plan(seed), RunOptions::default()).verdict {
+                panic!("{} does not hold with seed {seed}: {violation}", self.name);
+            }
+        }
     }
 
     /// Runs a plan to its end, or to the first violation.

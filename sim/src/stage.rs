@@ -225,11 +225,6 @@ impl Stage {
         true
     }
 
-    /// Wakes a user whose peer must be opened again.
-    pub(crate) fn wake(&self, peer: PeerNumber) {
-        self.seat(peer).wake.notify_one();
-    }
-
     pub(crate) fn kill(&self, peer: PeerNumber, manner: Crash) {
         let Some(tasks) = self.seat(peer).tasks.take() else { return };
         tasks.kill();

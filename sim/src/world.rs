@@ -132,7 +132,7 @@ pub(crate) struct Doing {
 
 /// A handle to the observer.
 #[derive(Clone)]
-pub struct World {
+pub(crate) struct World {
     state: Arc<Mutex<State>>,
     elapsed: Elapsed,
 }

@@ -32,3 +32,33 @@ fn a_quiet_room_settles() {
     let again = scenario.run(&plan, RunOptions::default());
     assert_eq!(outcome.digest, again.digest);
 }
+
+#[test]
+fn swarm() {
+    let scenario = Scenario::new("swarm");
+    let number =
+        |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
+    let (from, count) = (number("FROM", 0), number("COUNT", 20));
+    let started = std::time::Instant::now();
+    let mut bad = 0;
+    for seed in from..from + count {
+        let began = std::time::Instant::now();
+        let outcome = scenario.run(&scenario.plan(seed), RunOptions::default());
+        let f = &outcome.figures;
+        if count < 30 || outcome.verdict != Verdict::Held {
+            println!(
+                "{seed}: {:?} in {} ms: sim {} s, acked {}, lost {}, messages {}, bytes {}, settled {} ms",
+                outcome.verdict,
+                began.elapsed().as_millis(),
+                f.simulated_ms / 1000,
+                f.acknowledged,
+                f.losses_expected,
+                f.messages,
+                f.bytes,
+                f.settled_ms_max
+            );
+        }
+        bad += i32::from(outcome.verdict != Verdict::Held);
+    }
+    println!("{bad} bad, {} ms per seed", started.elapsed().as_millis() as u64 / count);
+}

@@ -112,9 +112,7 @@ impl MessageSender for Sender {
         let mangled = match how {
             Mangling::Flip => {
                 let mut bytes = message.to_vec();
-                let place = ways.noise(outgoing, 8).iter().fold(0, |sum, byte| sum * 7 + usize::from(*byte));
-                let length = bytes.len();
-                bytes[place % length] ^= 1 << (place % 8);
+                bytes[0] ^= 1 << (ways.noise(outgoing, 1)[0] % 8);
                 bytes
             }
             Mangling::Truncate => message[..message.len().div_ceil(2)].to_vec(),

@@ -46,6 +46,15 @@ impl Draw {
         low + self.below((high - low).saturating_add(1))
     }
 
+    /// A number from `low` to `high`, both included, of which small ones are likelier: each order of magnitude above `low`
+    /// is about as likely as the next.
+    pub fn mostly_small(&mut self, low: u64, high: u64) -> u64 {
+        let span = high - low;
+        let bits = self.between(0, u64::from(u64::BITS - span.leading_zeros()));
+        let mask = 1_u64.checked_shl(bits as u32).map_or(u64::MAX, |power| power - 1);
+        low + (self.number() & mask).min(span)
+    }
+
     /// True with this probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         // 53 bits are what a float holds.
@@ -100,6 +109,16 @@ mod tests {
         assert_eq!(first, Draw::new(7, ("latency", 3)).number());
         assert_ne!(first, Draw::new(7, ("latency", 4)).number());
         assert_ne!(first, Draw::new(8, ("latency", 3)).number());
+    }
+
+    #[test]
+    fn mostly_small_reaches_both_ends_and_prefers_the_low_one() {
+        let drawn: Vec<_> = (0..1_000).map(|key| Draw::new(1, key).mostly_small(1, 200)).collect();
+        assert_eq!(drawn.iter().min(), Some(&1));
+        assert_eq!(drawn.iter().max(), Some(&200));
+        assert!(drawn.iter().filter(|number| **number <= 14).count() > 500);
+        assert_eq!(Draw::new(1, 1).mostly_small(7, 7), 7);
+        assert!((0..100).all(|key| Draw::new(1, key).mostly_small(0, u64::MAX) < u64::MAX));
     }
 
     #[test]

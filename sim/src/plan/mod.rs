@@ -4,11 +4,19 @@
 //! randomness of a node) is drawn by [`Draw`] under a key that names what is decided, so that taking one element out of a plan
 //! leaves all other draws as they were. That is what makes plans shrink.
 
+mod compose;
 mod draw;
+mod faults;
+mod hazard;
+mod workload;
 
+pub use compose::{PlanOptions, plan};
 pub use draw::Draw;
+pub use faults::Faults;
+pub use hazard::Hazard;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub use workload::{Workload, mix};
 
 /// A peer of the room, by its place in [`Plan::peers`].
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -335,7 +343,7 @@ pub enum FaultKind {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mangling {
-    /// One bit is flipped.
+    /// A bit of its first byte is flipped. Content that is changed and still plausible is what transports must keep from happening.
     Flip,
     /// The end is cut off.
     Truncate,
