@@ -18,8 +18,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(200);
 /// How often the director looks whether the room has settled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a settled room may tidy up: checkpoints, announcements, knowledge.
-const TIDIED_WITHIN: Duration = Duration::from_secs(50);
+/// How long a settled room may tidy up: checkpoints, announcements, and connections whose end nobody has noticed yet.
+const TIDIED_WITHIN: Duration = Duration::from_secs(120);
 
 /// How long nothing but signs of life may be said after that.
 const QUIET_FOR: Duration = Duration::from_secs(60);
@@ -139,7 +139,9 @@ impl<'a> Director<'a> {
             Item::Begin(fault) => self.begin(fault),
             Item::End(number) => self.end(number),
             Item::Join(peer) => self.start(peer),
-            Item::Closed(peer, device) if self.stage.has_stopped(peer) => self.closed(peer, device),
+            Item::Closed(peer, device) if self.stage.has_stopped(peer, self.floor) => {
+                self.closed(peer, device)
+            }
             Item::Closed(peer, device) => self.put(self.stage.now() + LOOK_EVERY, Item::Closed(peer, device)),
         }
     }
@@ -163,8 +165,7 @@ impl<'a> Director<'a> {
     /// Whoever died within a commit is as dead as after any other crash.
     fn bury(&mut self) {
         for peer in self.stage.take_dead() {
-            self.stage.kill(peer, Crash::PowerCut);
-            self.floor.crashed(peer, Crash::PowerCut);
+            self.stage.kill(peer, Crash::WithinCommit, self.floor);
         }
     }
 

@@ -8,7 +8,7 @@ use peerloom::{ConflictHandler, LastWriteWins, Storage};
 use crate::check::{Check, standard_checks};
 use crate::device::StorageEnvironment;
 use crate::documents::Documents;
-use crate::fabric::{Fabric, run_virtual};
+use crate::fabric::{Fabric, run_turmoil, run_virtual};
 use crate::marks;
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::{Faults, Plan, PlanOptions, Topology, Workload, plan};
@@ -170,7 +170,8 @@ impl Scenario {
         }
         let casting = Casting { subject, checks, recording: options.recording };
         let world = match options.fabric {
-            Fabric::Virtual | Fabric::Turmoil => run_virtual(plan, casting),
+            Fabric::Virtual => run_virtual(plan, casting),
+            Fabric::Turmoil => run_turmoil(plan, casting),
         };
         let mut state = world.take();
         state.figures.marks = marks::take();

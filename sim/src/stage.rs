@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::device::{Device, StorageEnvironment};
 use crate::environment::{Drawn, Elapsed, SimEnvironment, WallClock};
+use crate::fabric::Floor;
 use crate::network::{SimTransport, Ways};
 use crate::outcome::Violation;
 use crate::plan::{Crash, Direction, Operation, PeerNumber, Plan};
@@ -123,7 +124,11 @@ impl Stage {
     }
 
     /// The next lifetime of a peer, to be spawned. What its user missed while it was down is skipped.
-    pub(crate) fn lifetime(&self, peer: PeerNumber, transport: Arc<dyn Transport>) -> BoxFuture<()> {
+    pub(crate) fn lifetime(
+        &self,
+        peer: PeerNumber,
+        transport: impl FnOnce(&SimEnvironment) -> Arc<dyn Transport>,
+    ) -> BoxFuture<()> {
         let world = self.world.clone();
         let panicked = world.clone();
         let tasks = Tasks::new(Arc::new(move |message: String| {
@@ -135,17 +140,19 @@ impl Stage {
         seat.tasks = Some(tasks.clone());
         seat.started = true;
         let (stage, dying) = (self.clone(), tasks.clone());
+        let environment = SimEnvironment {
+            seed: self.seed,
+            peer,
+            elapsed: self.elapsed.clone(),
+            wall: seat.wall.clone(),
+            tasks: tasks.clone(),
+            drawn: Arc::new(Drawn::default()),
+        };
+        let inner = transport(&environment);
         let context = PeerContext {
             number: peer,
             seed: self.seed,
-            environment: SimEnvironment {
-                seed: self.seed,
-                peer,
-                elapsed: self.elapsed.clone(),
-                wall: seat.wall.clone(),
-                tasks: tasks.clone(),
-                drawn: Arc::new(Drawn::default()),
-            },
+            environment,
             storage: StorageEnvironment { peer, device: seat.device.clone() },
             storage_faults: seat.faults.clone(),
             wake: seat.wake.clone(),
@@ -154,7 +161,7 @@ impl Stage {
                 dying.kill();
                 stage.on_death.lock().unwrap_or_else(PoisonError::into_inner).push(peer);
             }),
-            transport: SimTransport { inner: transport, ways: self.ways.clone(), peer },
+            transport: SimTransport { inner, ways: self.ways.clone(), peer },
             handler_panics_one_in: self.handler_panics_one_in,
             world: world.clone(),
         };
@@ -216,22 +223,30 @@ impl Stage {
     }
 
     /// Whether a peer that was asked has closed. Then its place is free for the next lifetime.
-    pub(crate) fn has_stopped(&self, peer: PeerNumber) -> bool {
+    pub(crate) fn has_stopped(&self, peer: PeerNumber, floor: &dyn Floor) -> bool {
         if self.world.lock().peers[peer.index()].running {
             return false;
         }
         if let Some(tasks) = self.seat(peer).tasks.take() {
-            tasks.kill();
+            floor.clear(peer, tasks);
         }
         true
     }
 
-    pub(crate) fn kill(&self, peer: PeerNumber, manner: Crash) {
+    pub(crate) fn kill(&self, peer: PeerNumber, manner: Crash, floor: &dyn Floor) {
         let Some(tasks) = self.seat(peer).tasks.take() else { return };
-        tasks.kill();
+        floor.clear(peer, tasks);
         self.world.lock().peers[peer.index()].running = false;
         self.world.lock().peers[peer.index()].doing = None;
         self.world.record(Some(peer), What::Crashed { manner });
+    }
+
+    /// Drops everything that still runs, when all is over.
+    pub(crate) fn clear_all(&self, floor: &dyn Floor) {
+        for peer in self.peers() {
+            let tasks = self.seat(peer).tasks.take();
+            tasks.into_iter().for_each(|tasks| floor.clear(peer, tasks));
+        }
     }
 
     /// The peers that crashed within a commit since the last call.

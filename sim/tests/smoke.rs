@@ -75,3 +75,29 @@ fn look() {
     }
     println!("{:?} {:?}", outcome.verdict, outcome.figures);
 }
+
+#[test]
+fn swarm_on_turmoil() {
+    let scenario = Scenario::new("swarm");
+    let number =
+        |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
+    let (from, count) = (number("FROM", 0), number("COUNT", 3));
+    for seed in from..from + count {
+        let began = std::time::Instant::now();
+        let outcome = scenario
+            .run(&scenario.plan(seed), RunOptions { fabric: Fabric::Turmoil, recording: Recording::Digest });
+        let f = &outcome.figures;
+        println!(
+            "{seed}: {:?} in {} ms: sim {} s, acked {}, lost {}, messages {}, bytes {}, settled {} ms, {:x}",
+            outcome.verdict,
+            began.elapsed().as_millis(),
+            f.simulated_ms / 1000,
+            f.acknowledged,
+            f.losses_expected,
+            f.messages,
+            f.bytes,
+            f.settled_ms_max,
+            outcome.digest
+        );
+    }
+}

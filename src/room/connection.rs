@@ -280,10 +280,11 @@ impl Driver {
                 let joined = || {
                     self.room.tell(RoomEvent::PeerJoined { peer, address: self.connection.peer.clone() });
                 };
-                match peers.admit(self.number, peer, opening, self.session.tag(), peers_max, joined) {
+                let now = self.room.node.environment().now().monotonic;
+                match peers.admit(self.number, peer, opening, self.session.tag(), peers_max, now, joined) {
                     Ok(()) => {
                         self.peer = Some(peer);
-                        self.joined_at = Some(self.room.node.environment().now().monotonic);
+                        self.joined_at = Some(now);
                     }
                     Err(refusal) => self.handle(Input::Refuse(refusal)),
                 }

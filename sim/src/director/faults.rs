@@ -159,15 +159,11 @@ impl Director<'_> {
     fn crash(&mut self, peer: PeerNumber, manner: Crash) {
         *self.away.entry(peer).or_default() += 1;
         match manner {
-            Crash::Kill => {
-                self.stage.kill(peer, manner);
-                self.floor.crashed(peer, manner);
-            }
+            Crash::Kill => self.stage.kill(peer, manner, self.floor),
             Crash::PowerCut => {
                 // Nobody is told, so the ways fall silent first; they come back with the peer.
                 self.stage.ways_of(peer).into_iter().for_each(|way| self.stage.ways.silence(way));
-                self.stage.kill(peer, manner);
-                self.floor.crashed(peer, manner);
+                self.stage.kill(peer, manner, self.floor);
             }
             Crash::WithinCommit => self.stage.faults(peer).die_in_commit(),
         }

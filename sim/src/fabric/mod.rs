@@ -1,12 +1,15 @@
 //! What a room runs on: a simulated network and the time that passes in it.
 
+mod tcp;
+mod turmoil;
 mod virtual_time;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Crash, PeerNumber};
+use crate::plan::PeerNumber;
+use crate::tasks::Tasks;
 
 /// What a room runs on. The same plan, checks and reports go with each.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -33,8 +36,8 @@ pub(crate) trait Floor: Send + Sync {
     /// Starts the software of a peer that is down.
     fn start(&self, peer: PeerNumber);
 
-    /// The software of a peer is gone; its connections end as the manner says.
-    fn crashed(&self, peer: PeerNumber, manner: Crash);
+    /// Drops what is left of the software of a peer. From now on it does nothing.
+    fn clear(&self, peer: PeerNumber, tasks: Tasks);
 
     /// Breaks the connections between two peers with notice, and allows no new one until [`Floor::join`].
     fn cut(&self, left: PeerNumber, right: PeerNumber);
@@ -46,4 +49,5 @@ pub(crate) trait Floor: Send + Sync {
     fn reset(&self, left: PeerNumber, right: PeerNumber);
 }
 
+pub(crate) use self::turmoil::run as run_turmoil;
 pub(crate) use virtual_time::run as run_virtual;

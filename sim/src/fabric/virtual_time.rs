@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::Floor;
 use crate::director::Director;
 use crate::network::{Ways, peer_of};
-use crate::plan::{Crash, PeerNumber, Plan};
+use crate::plan::{PeerNumber, Plan};
 use crate::scenario::Casting;
 use crate::stage::Stage;
+use crate::tasks::Tasks;
 use crate::world::World;
 
 /// Runs a plan to its end.
@@ -33,7 +34,7 @@ pub(crate) fn run(plan: &Plan, casting: Casting) -> World {
         });
         let floor = VirtualFloor { network, stage: stage.clone() };
         Director::new(plan, &stage, &floor).direct().await;
-        stage.peers().for_each(|peer| stage.kill(peer, Crash::Kill));
+        stage.clear_all(&floor);
         world
     })
 }
@@ -50,11 +51,11 @@ fn address(peer: PeerNumber) -> PeerAddress {
 impl Floor for VirtualFloor {
     fn start(&self, peer: PeerNumber) {
         let transport = InProcess::new(&self.network).named(&peer.name());
-        tokio::spawn(self.stage.lifetime(peer, Arc::new(transport)));
+        tokio::spawn(self.stage.lifetime(peer, |_| Arc::new(transport)));
     }
 
-    fn crashed(&self, _peer: PeerNumber, _manner: Crash) {
-        // Its connections ended when its tasks were dropped.
+    fn clear(&self, _peer: PeerNumber, tasks: Tasks) {
+        tasks.kill();
     }
 
     fn cut(&self, left: PeerNumber, right: PeerNumber) {

@@ -90,6 +90,9 @@ impl MessageSender for Sender {
             return Err(TransportError::Empty);
         }
         let Wire { ways, outgoing, number: connection, .. } = self.wire.clone();
+        if ways.is_severed(outgoing, connection) {
+            return Err(TransportError::Closed);
+        }
         let number = ways.next_message();
         let passage = match self.lost {
             true => Passage::Lost,
@@ -149,7 +152,11 @@ impl MessageReceiver for Receiver {
     async fn receive(&mut self) -> Option<Bytes> {
         let Wire { ways, incoming, outgoing, number: connection } = self.wire.clone();
         if self.next.is_none() && !self.ended {
-            self.next = self.inner.receive().await;
+            self.next = tokio::select! {
+                biased;
+                next = self.inner.receive() => next,
+                () = ways.severed(incoming, connection) => None,
+            };
         }
         let Some(next) = &self.next else {
             if !self.ended && ways.is_silent(incoming, connection) {

@@ -49,6 +49,8 @@ struct Way {
     mangle: Option<Mangling>,
     /// Connections with a number up to here carry nothing any more on this way.
     deaf_up_to: u64,
+    /// Connections with a number up to here are broken, and both ends have been told.
+    severed_up_to: u64,
 }
 
 /// What becomes of a message.
@@ -107,10 +109,19 @@ impl Ways {
         self.change(direction, |way| way.deaf_up_to = connections);
     }
 
+    /// Breaks the connections there are between two peers.
+    pub(crate) fn sever(&self, left: PeerNumber, right: PeerNumber) {
+        let connections = self.lock().connections;
+        for direction in [Direction { from: left, to: right }, Direction { from: right, to: left }] {
+            self.change(direction, |way| way.severed_up_to = connections);
+        }
+    }
+
     /// Undoes everything but what became of connections.
     pub(crate) fn heal(&self) {
         for way in self.lock().ways.values_mut() {
-            *way = Way { deaf_up_to: way.deaf_up_to, ..Way::default() };
+            let Way { deaf_up_to, severed_up_to, .. } = *way;
+            *way = Way { deaf_up_to, severed_up_to, ..Way::default() };
         }
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
@@ -145,6 +156,17 @@ impl Ways {
         let state = self.lock();
         let way = state.ways.get(&direction);
         way.is_some_and(|way| way.silences > 0 || connection <= way.deaf_up_to)
+    }
+
+    /// Whether a connection was broken by [`Ways::sever`].
+    pub(super) fn is_severed(&self, direction: Direction, connection: u64) -> bool {
+        self.lock().ways.get(&direction).is_some_and(|way| connection <= way.severed_up_to)
+    }
+
+    /// Waits until a connection is broken. Cancel-safe.
+    pub(super) async fn severed(&self, direction: Direction, connection: u64) {
+        let mut changed = self.shared.changed.subscribe();
+        let _ = changed.wait_for(|_| self.is_severed(direction, connection)).await;
     }
 
     pub(super) fn take_mangling(&self, direction: Direction) -> Option<Mangling> {

@@ -20,6 +20,7 @@ use crate::plan::{Action, Draw};
 use crate::storage::Watched;
 use crate::tasks::PlannedPanic;
 use crate::trace::What;
+use crate::world::Held;
 
 /// The collection of every simulated peer.
 const COLLECTION: &str = "documents";
@@ -177,14 +178,11 @@ impl Installed {
         // Of a bulk the ends will do.
         let ends = [wrote.first(), wrote.last()];
         for (id, dot) in ends.into_iter().flatten() {
-            let read = self.documents.read(id.clone()).await;
-            let shown = match read {
+            let before = self.held(id);
+            let shown = match self.documents.read(id.clone()).await {
                 Ok(Some(draft)) => dot.is_in(draft.context()),
-                Ok(None) => {
-                    let world = self.peer.world.lock();
-                    let held = world.peers[self.peer.number.index()].holdings.documents.get(id);
-                    held.is_some_and(|held| held.view.is_none())
-                }
+                // Deleted by somebody; or it has just changed, and then there is nothing to compare with.
+                Ok(None) => before.view.is_none() || self.held(id).version != before.version,
                 // A read that the plan lets fail says nothing.
                 Err(_) => true,
             };
@@ -194,6 +192,15 @@ impl Installed {
                 self.peer.world.violate(violation.about(id.as_str()));
             }
         }
+    }
+}
+
+impl Installed {
+    /// A document that the observer has seen at this peer.
+    fn held(&self, id: &DocumentId) -> Held {
+        let world = self.peer.world.lock();
+        let held = world.peers[self.peer.number.index()].holdings.documents.get(id);
+        held.expect("what was written was committed").clone()
     }
 }
 
