@@ -400,7 +400,7 @@ impl<'a> Search<'a> {
     fn run(mut self) -> Result<Outcome, PeerError> {
         let Limits { depth_max, states_max } = self.explorer.limits;
         let first = self.explorer.first();
-        self.add(&first, None);
+        self.add(&first, first.fingerprint(), None);
         let mut rim = vec![(0, first)];
         let mut lasso: Option<Lasso> = None;
         for depth in 0..depth_max {
@@ -419,7 +419,7 @@ impl<'a> Search<'a> {
                             to
                         }
                         None => {
-                            let to = self.add(&next, Some((node, action)));
+                            let to = self.add(&next, fingerprint, Some((node, action)));
                             next_rim.push((to, next));
                             to
                         }
@@ -436,11 +436,11 @@ impl<'a> Search<'a> {
             }
             // Whatever is shorter lies within what was seen.
             if let Some(lasso) = lasso.take_if(|lasso| lasso.length as usize <= depth + 1) {
-                return self.found_loop(lasso);
+                return self.found_loop(&lasso);
             }
             if next_rim.is_empty() {
                 return match lasso {
-                    Some(lasso) => self.found_loop(lasso),
+                    Some(lasso) => self.found_loop(&lasso),
                     None => Ok(Outcome::Exhausted { states: self.parents.len(), depth }),
                 };
             }
@@ -449,9 +449,9 @@ impl<'a> Search<'a> {
         self.beyond(lasso, depth_max)
     }
 
-    fn add(&mut self, room: &Room, parent: Option<(u32, Action)>) -> u32 {
+    fn add(&mut self, room: &Room, fingerprint: Fingerprint, parent: Option<(u32, Action)>) -> u32 {
         let node = u32::try_from(self.parents.len()).expect("states are bounded");
-        self.seen.insert(room.fingerprint(), node);
+        self.seen.insert(fingerprint, node);
         self.depths.push(parent.map_or(0, |(parent, _)| self.depths[parent as usize] + 1));
         self.parents.push(parent);
         let empty = self.directions.iter().map(|direction| room.mesh.queues[direction].is_empty());
@@ -482,12 +482,12 @@ impl<'a> Search<'a> {
     /// The bounds are reached. A loop that was found is one, though a shorter one may exist.
     fn beyond(&self, lasso: Option<Lasso>, depth: usize) -> Result<Outcome, PeerError> {
         match lasso {
-            Some(lasso) => self.found_loop(lasso),
+            Some(lasso) => self.found_loop(&lasso),
             None => Ok(Outcome::BoundReached { states: self.parents.len(), depth }),
         }
     }
 
-    fn found_loop(&self, lasso: Lasso) -> Result<Outcome, PeerError> {
+    fn found_loop(&self, lasso: &Lasso) -> Result<Outcome, PeerError> {
         let mut actions = self.path(lasso.entry);
         let from = actions.len();
         let changes = lasso.edges.iter().map(|edge| usize::from(edge.changes)).sum();

@@ -36,7 +36,7 @@ impl Mesh {
 
     /// The fingerprint of the mesh's state together with something else.
     pub(crate) fn fingerprint_with(&self, other: &impl Hash) -> Fingerprint {
-        let mut hasher = Sha256Hasher(Sha256::new());
+        let mut hasher = Collected(Vec::with_capacity(4096));
         other.hash(&mut hasher);
         for peer in &self.peers {
             self.peer_state(peer, &mut hasher);
@@ -47,16 +47,16 @@ impl Mesh {
                 self.message_state(*direction, message, &mut hasher);
             }
         }
-        let digest = hasher.0.finalize();
+        let digest = Sha256::digest(&hasher.0);
         Fingerprint(u128::from_be_bytes(digest[..16].try_into().expect("16 of 32 bytes")))
     }
 
-    fn peer_state(&self, peer: &Peer, hasher: &mut Sha256Hasher) {
-        let documents = peer.store.since(None);
+    fn peer_state(&self, peer: &Peer, hasher: &mut Collected) {
+        let mut documents: Vec<_> = peer.store.documents().collect();
+        documents.sort_by_key(|(id, stored)| (stored.lwt, *id));
         documents.len().hash(hasher);
-        for (_, document) in documents {
-            let stored = peer.store.find(&document.id);
-            (&document.id, &document.state, stored.map(|stored| &stored.pulled_from)).hash(hasher);
+        for (id, stored) in documents {
+            (id, &stored.state, &stored.pulled_from).hash(hasher);
         }
         for (token, memory) in &peer.memories {
             token.hash(hasher);
@@ -74,7 +74,7 @@ impl Mesh {
         }
     }
 
-    fn fork_state(&self, peer: &Peer, fork: &Fork, hasher: &mut Sha256Hasher) {
+    fn fork_state(&self, peer: &Peer, fork: &Fork, hasher: &mut Collected) {
         let memory = &peer.memories[&fork.master];
         (&fork.master, fork.running, fork.resynced, fork.up.active, fork.down.pull.is_some()).hash(hasher);
         for tasks in [&fork.up.tasks, &fork.down.tasks] {
@@ -98,7 +98,7 @@ impl Mesh {
         }
     }
 
-    fn task_state(&self, peer: &Peer, fork: &Fork, task: &Task, hasher: &mut Sha256Hasher) {
+    fn task_state(&self, peer: &Peer, fork: &Fork, task: &Task, hasher: &mut Collected) {
         std::mem::discriminant(task).hash(hasher);
         match task {
             Task::Resync => {}
@@ -117,10 +117,10 @@ impl Mesh {
         }
     }
 
-    fn message_state(&self, direction: Direction, message: &Message, hasher: &mut Sha256Hasher) {
+    fn message_state(&self, direction: Direction, message: &Message, hasher: &mut Collected) {
         let (from, to) = (&self.peers[direction.from].store, &self.peers[direction.to].store);
         std::mem::discriminant(message).hash(hasher);
-        let changes_state = |changes: &Changes, hasher: &mut Sha256Hasher| {
+        let changes_state = |changes: &Changes, hasher: &mut Collected| {
             (changes.checkpoint.is_some(), &changes.documents).hash(hasher);
             remaining(changes.checkpoint.as_ref(), from).hash(hasher);
         };
@@ -174,16 +174,15 @@ fn assumed_still(memory: &Memory, id: &str, assumed: Option<&Assumed>) -> bool {
     memory.assumed.get(id).map(|assumed| assumed.revision) == assumed.map(|assumed| assumed.revision)
 }
 
-/// The standard library's way to hash a value, fed to SHA-256.
-struct Sha256Hasher(Sha256);
+/// Collects what the standard library's way of hashing a value feeds to a hasher: SHA-256 is slow in small pieces.
+struct Collected(Vec<u8>);
 
-impl Hasher for Sha256Hasher {
+impl Hasher for Collected {
     fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     fn finish(&self) -> u64 {
-        let digest = self.0.clone().finalize();
-        u64::from_be_bytes(digest[..8].try_into().expect("8 of 32 bytes"))
+        unreachable!("the collected bytes are hashed as a whole")
     }
 }

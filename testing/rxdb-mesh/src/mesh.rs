@@ -48,9 +48,10 @@ pub struct NotSettled {
 /// Peers are numbered from 0 in the order of their tokens, and shown as A, B, C.
 #[derive(Clone)]
 pub struct Mesh {
-    pub(crate) peers: Vec<Peer>,
+    /// Shared with copies of the mesh until they differ: a search copies a mesh for each step, which changes one peer.
+    pub(crate) peers: Vec<Arc<Peer>>,
     /// By direction; both directions of a link that is up are there.
-    pub(crate) queues: BTreeMap<Direction, VecDeque<Message>>,
+    pub(crate) queues: BTreeMap<Direction, VecDeque<Arc<Message>>>,
 }
 
 impl Mesh {
@@ -63,7 +64,7 @@ impl Mesh {
         assert!(tokens.len() <= 26, "peers are named by the letters of the alphabet");
         let different = |(index, token)| !tokens[..index].contains(token);
         assert!(tokens.iter().enumerate().all(different), "storage tokens differ");
-        let peer = |token: &String| Peer::new(token, settings.clone(), handler.clone());
+        let peer = |token: &String| Arc::new(Peer::new(token, settings.clone(), handler.clone()));
         Mesh { peers: tokens.iter().map(peer).collect(), queues: BTreeMap::new() }
     }
 
@@ -134,7 +135,7 @@ impl Mesh {
 
     /// The messages on their way in a direction, the next one first.
     pub fn queue(&self, direction: Direction) -> impl Iterator<Item = &Message> {
-        self.queues.get(&direction).into_iter().flatten()
+        self.queues.get(&direction).into_iter().flatten().map(|message| &**message)
     }
 
     /// Delivers the next message of a direction. Messages of one direction never overtake each other.
@@ -145,6 +146,7 @@ impl Mesh {
     pub fn deliver(&mut self, direction: Direction) -> Result<Step, PeerError> {
         let queue = self.queues.get_mut(&direction).expect("the peers are connected");
         let message = queue.pop_front().expect("a message is on its way");
+        let message = Arc::unwrap_or_clone(message);
         let step = self.input(direction.to, Input::Message(link(direction.from), message.clone()))?;
         Ok(Step { message: Some(message), ..step })
     }
@@ -156,7 +158,7 @@ impl Mesh {
 
     /// Whether all peers have the same states of all documents, as the handler-independent comparison of RxDB finds.
     pub fn converged(&self) -> bool {
-        let equal = |a: &Peer, b: &Peer| {
+        let equal = |a: &Arc<Peer>, b: &Arc<Peer>| {
             let mut pairs = a.documents().zip(b.documents());
             a.documents().count() == b.documents().count()
                 && pairs.all(|((a, left), (b, right))| a == b && crate::handler::deep_equal(left, right))
@@ -205,14 +207,14 @@ impl Mesh {
 
     fn input(&mut self, peer: usize, input: Input) -> Result<Step, PeerError> {
         let mut outputs = Vec::new();
-        self.peers[peer].handle(input, &mut outputs)?;
+        Arc::make_mut(&mut self.peers[peer]).handle(input, &mut outputs)?;
         let mut step = Step::default();
         for output in outputs {
             match output {
                 Output::Send(LinkId(other), message) => {
                     let direction = Direction { from: peer, to: other as usize };
                     let queue = self.queues.get_mut(&direction);
-                    queue.expect("peers send on links that are up").push_back(message);
+                    queue.expect("peers send on links that are up").push_back(Arc::new(message));
                 }
                 Output::Changed { id, state } => step.changes.push((id, state)),
             }

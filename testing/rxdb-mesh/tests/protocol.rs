@@ -79,21 +79,12 @@ fn two_peers_say_what_rxdb_peers_said() {
             _ => mesh.link(0, 1),
         }
         let [a, b] = settle(&mut mesh);
-        assert_eq!((a.as_slice(), b.as_slice()), (&master.map_owned()[..], &fork.map_owned()[..]), "{story}");
+        assert_eq!(a, master, "what A says when {story}");
+        assert_eq!(b, fork, "what B says when {story}");
         assert!(mesh.converged(), "{story}");
     }
     assert_eq!(mesh.peer(1).state("A-0").unwrap()["name"], "edit of A");
     assert_eq!(mesh.peer(1).state("B-0").unwrap()["_deleted"], true);
-}
-
-trait MapOwned {
-    fn map_owned(&self) -> Vec<String>;
-}
-
-impl MapOwned for &[&str] {
-    fn map_owned(&self) -> Vec<String> {
-        self.iter().map(|text| (*text).to_owned()).collect()
-    }
 }
 
 #[test]
