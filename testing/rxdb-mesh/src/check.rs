@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::explore::{Explorer, Finding, Limits, Outcome, Write};
+use crate::explore::{Explorer, Limits, Write};
 use crate::handler::{RxdbConflictHandler, deep_equal};
 use crate::mesh::{Mesh, peer_name};
+use crate::outcome::{Finding, Outcome};
 use crate::peer::{PeerError, Settings};
 use crate::roles::tokens_for;
 

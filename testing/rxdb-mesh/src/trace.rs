@@ -5,10 +5,11 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::explore::{Action, Explorer, Violation};
+use crate::explore::{Action, Explorer};
 use crate::handler::deep_equal;
 use crate::mesh::{Mesh, peer_name};
 use crate::message::{Answer, Change, Message, Request};
+use crate::outcome::Violation;
 use crate::peer::PeerError;
 use crate::roles::Role;
 
