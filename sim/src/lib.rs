@@ -30,6 +30,6 @@ pub use outcome::{Figures, Outcome, Verdict, Violation};
 pub use plan::Plan;
 pub use recorder::Recording;
 pub use scenario::{RunOptions, Scenario};
-pub use subject::{PeerContext, Running, Subject, TOPIC};
+pub use subject::{PeerContext, Running, Rxdb, Subject, TOPIC};
 pub use trace::Trace;
 pub use world::{Change, Commit, Fact, Held, Holdings, PeerView, State};

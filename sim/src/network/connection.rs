@@ -54,8 +54,7 @@ impl Sender {
         world.figures.messages += 1;
         world.figures.bytes += message.len() as u64;
         world.talk += u64::from(!peerloom::core::is_keep_alive(message));
-        let says =
-            if world.recorder.wants_payloads() { peerloom::core::describe(message) } else { String::new() };
+        let says = if world.recorder.wants_payloads() { describe(message) } else { String::new() };
         let what = What::Sent {
             message: MessageNumber(number),
             to: self.wire.outgoing.to,
@@ -179,5 +178,16 @@ impl MessageReceiver for Receiver {
         let what = What::Delivered { message: MessageNumber(number), from: outgoing.to };
         ways.world().record(Some(outgoing.from), what);
         Some(message)
+    }
+}
+
+/// The most characters of a text that are kept.
+const TEXT_CHARACTERS_MAX: usize = 400;
+
+/// A message, for people. Text speaks for itself.
+fn describe(message: &Bytes) -> String {
+    match std::str::from_utf8(message) {
+        Ok(text) if text.starts_with('{') => text.chars().take(TEXT_CHARACTERS_MAX).collect(),
+        _ => peerloom::core::describe(message),
     }
 }

@@ -4,6 +4,7 @@
 //! can take its place, to be compared.
 
 mod peerloom;
+mod rxdb;
 
 use ::peerloom::core::DocumentId;
 use ::peerloom::{Environment, Transport};
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub(crate) use self::peerloom::{MakeStorage, Peerloom};
+pub use self::rxdb::Rxdb;
 use crate::device::StorageEnvironment;
 use crate::environment::SimEnvironment;
 use crate::network::SimTransport;
