@@ -1,5 +1,7 @@
 //! What a run came to.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::plan::PeerNumber;
@@ -70,4 +72,36 @@ pub struct Figures {
     pub settled_ms_max: u64,
     /// The marks that were reached, in order.
     pub marks: Vec<String>,
+}
+
+impl Violation {
+    /// A violation of a check.
+    pub fn of(check: impl Into<String>, says: impl Into<String>) -> Self {
+        Self { check: check.into(), says: says.into(), peer: None, document: None }
+    }
+
+    /// The same, at a peer.
+    #[must_use]
+    pub fn at(self, peer: PeerNumber) -> Self {
+        Self { peer: Some(peer), ..self }
+    }
+
+    /// The same, about a document.
+    #[must_use]
+    pub fn about(self, document: &str) -> Self {
+        Self { document: Some(document.to_owned()), ..self }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.check, self.says)?;
+        if let Some(document) = &self.document {
+            write!(formatter, ", document {document:?}")?;
+        }
+        match self.peer {
+            Some(peer) => write!(formatter, ", at {peer}"),
+            None => Ok(()),
+        }
+    }
 }

@@ -343,7 +343,7 @@ pub enum FaultKind {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mangling {
-    /// One bit is flipped.
+    /// A bit of its first byte is flipped. Content that is changed and still plausible is what transports must keep from happening.
     Flip,
     /// The end is cut off.
     Truncate,
@@ -361,6 +361,8 @@ pub enum Crash {
     Kill,
     /// The power goes: nobody is told, and what a disk had not synced is lost.
     PowerCut,
+    /// The next commit never returns: it took effect or not, and the peer is gone.
+    WithinCommit,
 }
 
 /// What becomes of a commit that fails.
