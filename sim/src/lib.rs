@@ -2,6 +2,7 @@
 
 mod causes;
 mod check;
+mod cli;
 mod device;
 mod director;
 mod documents;
@@ -12,6 +13,7 @@ mod network;
 mod outcome;
 pub mod plan;
 mod recorder;
+pub mod replay;
 mod scenario;
 pub mod shrink;
 mod stage;
@@ -25,6 +27,7 @@ pub use check::{
     Check, CloneCheck, Contexts, Invariant, Provenance, SoundCheckpoints, SoundKnowledge, invariant,
     standard_checks,
 };
+pub use cli::cli;
 pub use device::StorageEnvironment;
 pub use documents::{Documents, Examples, ExamplesError, Todos, from_examples, from_strategy};
 pub use fabric::Fabric;
