@@ -148,6 +148,7 @@ impl Stage {
             },
             storage: StorageEnvironment { peer, device: seat.device.clone() },
             storage_faults: seat.faults.clone(),
+            wake: seat.wake.clone(),
             die: Arc::new(move || {
                 // Its tasks go when the one that is dying has come to rest; the rest of the stage hears of it next.
                 dying.kill();

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use peerloom::core::{Batch, DocumentId, Record, Sequence, Store, StoreName};
 use peerloom::{CommitError, IdRange, PageLimits, Storage, StorageError};
+use tokio::sync::Notify;
 
 use crate::marks;
 use crate::outcome::Violation;
@@ -107,6 +108,8 @@ pub(crate) struct Watched {
     pub(crate) world: World,
     pub(crate) faults: StorageFaults,
     pub(crate) die: Die,
+    /// Wakes the user when the store must be opened again.
+    pub(crate) wake: Arc<Notify>,
 }
 
 #[async_trait]
@@ -125,6 +128,7 @@ impl Storage for Watched {
             world: self.world.clone(),
             faults: self.faults.clone(),
             die: self.die.clone(),
+            wake: self.wake.clone(),
         }))
     }
 
@@ -172,6 +176,7 @@ struct WatchedStore {
     world: World,
     faults: StorageFaults,
     die: Die,
+    wake: Arc<Notify>,
 }
 
 impl WatchedStore {
@@ -269,6 +274,7 @@ impl Store for WatchedStore {
         };
         if matches!(committed, Err(CommitError::Unknown(_))) {
             self.world.lock().peers[self.peer.index()].must_reopen = true;
+            self.wake.notify_one();
         }
         self.take_a_while().await;
         committed

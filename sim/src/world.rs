@@ -84,6 +84,13 @@ impl Holdings {
     }
 }
 
+impl Fact {
+    /// Whether the writer had seen another write.
+    pub fn saw(&self, dot: Dot) -> bool {
+        dot.is_in(&self.seen) && !self.beside.contains(&dot)
+    }
+}
+
 /// A write that somebody made, as the observer remembers it.
 #[derive(Clone, Debug)]
 pub struct Fact {
@@ -91,8 +98,10 @@ pub struct Fact {
     pub document: DocumentId,
     /// Who wrote.
     pub peer: PeerNumber,
-    /// What the writer had seen.
+    /// What the writer had seen,
     pub seen: Context,
+    /// except these, which stood beside the write from the start.
+    pub beside: Vec<Dot>,
     /// The state it wrote, as a number.
     pub state: u64,
     /// Whether the user was told that it is durable.
@@ -319,20 +328,22 @@ impl State {
             if self.facts.contains_key(&key) {
                 continue;
             }
-            let view = &mut self.peers[peer.index()];
-            let before = view.holdings.documents.get(&after.id).and_then(|held| held.record.as_ref());
-            let current = || before.map(|record| record.document.context().clone()).unwrap_or_default();
-            let seen = match &mut view.doing {
-                Some(doing) => {
-                    doing.wrote.push((after.id.clone(), head.dot));
-                    doing.seen.clone().unwrap_or_else(current)
-                }
-                None => current(),
-            };
+            let doing = self.peers[peer.index()].doing.as_mut();
+            let read = doing.and_then(|doing| {
+                doing.wrote.push((after.id.clone(), head.dot));
+                doing.seen.clone()
+            });
+            // Who had read nothing has seen what was there, which may have come by a page in the same commit.
+            let others = after.document.heads().iter().map(|other| other.dot);
             let fact = Fact {
                 document: after.id.clone(),
                 peer,
-                seen,
+                beside: if read.is_some() {
+                    Vec::new()
+                } else {
+                    others.filter(|dot| *dot != head.dot).collect()
+                },
+                seen: read.unwrap_or_else(|| after.document.context().clone()),
                 state: fingerprint(&head.state),
                 acknowledged: false,
                 forgotten: false,

@@ -62,3 +62,16 @@ fn swarm() {
     }
     println!("{bad} bad, {} ms per seed", started.elapsed().as_millis() as u64 / count);
 }
+
+#[test]
+fn look() {
+    let Ok(seed) = std::env::var("LOOK") else { return };
+    let scenario = Scenario::new("swarm");
+    let plan = scenario.plan(seed.parse().unwrap());
+    println!("{:?} {:?} {:?}", plan.topology, plan.peers, plan.latency);
+    let outcome = scenario.run(&plan, RunOptions { recording: Recording::Payloads, ..Default::default() });
+    for event in &outcome.trace.as_ref().unwrap().events {
+        println!("{:>9} {:?} {:?}", event.at_us, event.peer.map(|p| p.0), event.what);
+    }
+    println!("{:?} {:?}", outcome.verdict, outcome.figures);
+}

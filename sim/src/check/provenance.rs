@@ -83,5 +83,5 @@ fn superseded(world: &State, record: &Record, dot: Dot) -> bool {
     let facts = world.facts_of.get(&record.id).map_or(&[][..], Vec::as_slice);
     let included = facts.iter().filter(|by| **by != dot && by.is_in(record.document.context()));
     let mut seen = included.filter_map(|by| world.facts.get(&(by.incarnation, by.stamp)));
-    seen.any(|fact| dot.is_in(&fact.seen))
+    seen.any(|fact| fact.saw(dot))
 }

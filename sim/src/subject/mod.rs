@@ -54,6 +54,7 @@ pub struct PeerContext {
     pub(crate) storage: StorageEnvironment,
     pub(crate) storage_faults: crate::storage::StorageFaults,
     pub(crate) die: crate::storage::Die,
+    pub(crate) wake: std::sync::Arc<tokio::sync::Notify>,
     pub(crate) transport: SimTransport,
     pub(crate) handler_panics_one_in: Option<u32>,
     pub(crate) world: World,

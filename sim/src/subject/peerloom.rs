@@ -46,6 +46,7 @@ impl Subject for Peerloom {
             world: peer.world.clone(),
             faults: peer.storage_faults.clone(),
             die: peer.die.clone(),
+            wake: peer.wake.clone(),
         };
         let words = |error: &dyn std::error::Error| format!("it does not start: {error}");
         let opening = Node::builder(storage).environment(peer.environment.clone()).open();
