@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         ("a_violation_becomes_a_line_to_copy", a_violation_becomes_a_line_to_copy),
         ("a_campaign_shrinks_what_it_finds", a_campaign_shrinks_what_it_finds),
         ("a_file_is_shrunk", a_file_is_shrunk),
+        ("a_file_is_shown_in_three_forms", a_file_is_shown_in_three_forms),
         ("what_ran_too_little_is_incomplete", what_ran_too_little_is_incomplete),
         ("what_differs_is_not_deterministic", what_differs_is_not_deterministic),
         ("wrong_arguments_and_files_are_incomplete", wrong_arguments_and_files_are_incomplete),
@@ -177,6 +178,21 @@ fn a_file_is_shrunk() {
     assert_eq!(operations(&place.path("small.json")), 4);
     assert_eq!(operations(&place.path(file)), 20);
     place.run("violated", &["replay", "small.json"]).has(1, &["VIOLATED: few documents"]);
+}
+
+fn a_file_is_shown_in_three_forms() {
+    let place = Place::new();
+    place.run("violated", &["run", "--seed", "7"]).has(1, &[]);
+    let file = "target/sim/violated-7.json";
+    for (name, text) in
+        [("page.html", "<!doctype html>"), ("page.svg", "<svg"), ("page.txt", "few documents")]
+    {
+        place.run("violated", &["report", file, "-o", name]).has(1, &[name]);
+        let written = std::fs::read_to_string(place.path(name)).expect("a report").to_lowercase();
+        assert!(written.contains(text), "no {text} in {name}");
+    }
+    place.run("violated", &["report", file]).has(1, &["few documents"]);
+    place.run("violated", &["report", file, "-o", "page.pdf"]).has(2, &["page.pdf is no form of report"]);
 }
 
 fn what_ran_too_little_is_incomplete() {

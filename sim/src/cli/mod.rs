@@ -4,6 +4,7 @@
 
 mod determinism;
 mod fuzz;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ use crate::shrink::{Budget, Progress, ShrinkError, Size, shrink};
 /// }
 /// ```
 ///
-/// The exit status is 0 if everything held, 1 if a check failed, 2 if that is not known (wrong arguments, a file that cannot be read,
+/// The exit status tells of the runs, whatever else a command does: 0 if everything held, 1 if a check failed, 2 if that is not known (wrong arguments, a file that cannot be read,
 /// an interrupted campaign, a bound or mark that was not reached), and 3 if two runs of one seed differ.
 #[expect(clippy::needless_pass_by_value, reason = "it is the whole program, which ends with it")]
 pub fn cli(scenario: Scenario) -> ExitCode {
@@ -41,6 +42,7 @@ pub fn cli(scenario: Scenario) -> ExitCode {
         Command::Shrink { file, output, budget } => {
             shrink_file(&scenario, &file, output.as_deref().unwrap_or(&file), budget.into())
         }
+        Command::Report { file, output } => report::report(&scenario, &file, output.as_deref()),
         Command::CheckDeterminism { seed, fabric } => determinism::check(&scenario, seed, fabric),
         Command::Trace { seed, fabric, events } => {
             determinism::trace(&scenario, seed, fabric.into(), events.as_deref())
@@ -93,6 +95,14 @@ enum Command {
         output: Option<PathBuf>,
         #[command(flatten)]
         budget: BudgetOptions,
+    },
+    /// Shows what happens in a replay file.
+    Report {
+        /// The file.
+        file: PathBuf,
+        /// Where it goes: a page to click through (.html), a picture (.svg) or text (.txt). Text for the terminal unless told.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
     },
     /// Runs a seed in two fresh processes and compares what happens.
     CheckDeterminism {
@@ -207,6 +217,10 @@ enum Failure {
     Shrink(#[from] ShrinkError),
     #[error("{} is of a run in which everything held, so there is nothing to shrink", .0.display())]
     NothingFailed(PathBuf),
+    #[error("{} is no form of report: its name must end with .html, .svg or .txt", .0.display())]
+    Form(PathBuf),
+    #[error("cannot write {}", path.display())]
+    Unwritable { path: PathBuf, source: std::io::Error },
     #[error("cannot start this program a second time")]
     Child(#[source] std::io::Error),
     #[error("the run in another process ended with {0}")]

@@ -23,6 +23,7 @@ pub(super) fn line(story: &Story<'_>, event: &Event) -> String {
         What::Stopped => "stops in order".to_owned(),
         What::Crashed { manner: Crash::Kill } => "is killed".to_owned(),
         What::Crashed { manner: Crash::PowerCut } => "loses power".to_owned(),
+        What::Crashed { manner: Crash::WithinCommit } => "crashes within a commit".to_owned(),
         What::Paused => "stands still".to_owned(),
         What::Resumed => "goes on".to_owned(),
         What::Called { operation, says } => format!("user: {says} (operation {operation})"),
