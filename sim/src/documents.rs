@@ -7,6 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::causes::with_causes;
 use crate::plan::Draw;
 
 /// A source of documents. Edits take their fields from it as well, so that they stay plausible.
@@ -61,7 +62,7 @@ impl Documents for Todos {
 ///
 /// Where [`Examples::read`] fails, with its error.
 pub fn from_examples(pattern: &str) -> Examples {
-    Examples::read(pattern).unwrap_or_else(|error| panic!("{}", with_sources(&error)))
+    Examples::read(pattern).unwrap_or_else(|error| panic!("{}", with_causes(&error)))
 }
 
 /// Documents that somebody wrote.
@@ -175,17 +176,6 @@ where
         serde_json::to_value(tree.current())
             .unwrap_or_else(|error| panic!("the strategy's value is no JSON: {error}"))
     }
-}
-
-/// An error and what it comes from, in one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

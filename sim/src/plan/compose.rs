@@ -292,7 +292,7 @@ mod tests {
             Hazard::Partition | Hazard::BridgePartition => vec!["cut", "silence"],
             Hazard::OneWayPartition => vec!["silence"],
             Hazard::Flapping => vec!["cut"],
-            Hazard::Kill | Hazard::PowerCut => vec!["crash"],
+            Hazard::Kill | Hazard::PowerCut | Hazard::CrashInCommit => vec!["crash"],
             Hazard::Restore => vec!["backup", "restore"],
             Hazard::Jitter | Hazard::LateJoin | Hazard::ClockSkew | Hazard::HandlerPanic => vec![],
             other => vec![other.name()],

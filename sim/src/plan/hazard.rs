@@ -39,6 +39,8 @@ pub enum Hazard {
     Kill,
     /// The power of a device goes and comes back.
     PowerCut,
+    /// A process ends within a commit, of which nobody knows whether it took effect, and starts again.
+    CrashInCommit,
     /// A peer stands still for a while.
     Pause,
     /// A peer gets the device of an earlier backup.
@@ -67,7 +69,7 @@ pub enum Hazard {
 
 impl Hazard {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Jitter,
         Self::Delay,
         Self::Slow,
@@ -84,6 +86,7 @@ impl Hazard {
         Self::Leave,
         Self::Kill,
         Self::PowerCut,
+        Self::CrashInCommit,
         Self::Pause,
         Self::Restore,
         Self::Wipe,
@@ -117,6 +120,7 @@ impl Hazard {
             Self::Leave => "leave",
             Self::Kill => "kill",
             Self::PowerCut => "power cut",
+            Self::CrashInCommit => "crash in commit",
             Self::Pause => "pause",
             Self::Restore => "restore",
             Self::Wipe => "wipe",
@@ -164,6 +168,7 @@ impl Hazard {
             Self::Leave => once(FaultKind::Leave { peer }),
             Self::Kill => once(FaultKind::Crash { peer, manner: Crash::Kill }),
             Self::PowerCut => once(FaultKind::Crash { peer, manner: Crash::PowerCut }),
+            Self::CrashInCommit => once(FaultKind::Crash { peer, manner: Crash::WithinCommit }),
             Self::Pause => once(FaultKind::Pause { peer }),
             Self::Restore => restore(draw, moment, for_ms),
             Self::Wipe => {
