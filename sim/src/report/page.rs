@@ -17,6 +17,8 @@ use crate::trace::What;
 pub(super) const EVENTS_MAX: usize = 100_000;
 /// The most indexes in the slices of all documents together.
 const SLICED_MAX: usize = 200_000;
+/// The most events that are walked through to find them, so that a page takes seconds and not minutes.
+const WALKED_MAX: usize = 5_000_000;
 /// The most bytes of one view, payload or description.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of all of them together.
@@ -209,9 +211,10 @@ fn left_out(story: &Story<'_>, kept: &BTreeSet<usize>, budget: &Budget) -> Vec<S
 }
 
 fn documents(story: &Story<'_>, kept: &BTreeSet<usize>, budget: &mut Budget) -> Vec<DocumentData> {
+    let walks_max = WALKED_MAX / story.events().len().max(1);
     let mut sliced_left = SLICED_MAX;
-    let documents = story.histories.iter().map(|history| {
-        let slice = (sliced_left > 0).then(|| story.slice_of(history.document));
+    let documents = story.histories.iter().enumerate().map(|(place, history)| {
+        let slice = (sliced_left > 0 && place < walks_max).then(|| story.slice_of(history.document));
         let slice: Option<Vec<usize>> = slice.map(|slice| slice.intersection(kept).copied().collect());
         let slice = slice.filter(|slice| slice.len() <= sliced_left);
         sliced_left = slice.as_ref().map_or(0, |slice| sliced_left - slice.len());
@@ -315,7 +318,6 @@ fn event(story: &Story<'_>, index: usize, budget: &mut Budget) -> EventData {
             "panicked"
         }
         What::Violated(violation) => {
-            more.push(("check", budget.text(&violation.check)));
             more.push(("what", budget.text(&violation.says)));
             "violated"
         }

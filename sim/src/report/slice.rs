@@ -22,21 +22,58 @@ use crate::trace::{MessageNumber, Trace, What, WriteName};
 /// A message counts as a carrier if its description names the document. Where it has none, the last message before the commit from
 /// each peer that had the state already is taken: as near as the trace lets one come.
 pub fn causal_slice(trace: &Trace, violation: &Violation) -> BTreeSet<usize> {
-    let is_it = |what: &What| matches!(what, What::Violated(it) if it == violation);
-    let end = trace.events.iter().position(|event| is_it(&event.what));
+    let messages = Messages::of(trace);
+    let end = place_of(trace, violation);
     let past = end.map_or(trace.events.len(), |end| end + 1);
     let mut slice = match (&violation.document, violation.peer) {
-        (Some(document), peer) => Walk::new(trace, document, past).state_of(peer),
-        (None, Some(peer)) => causal_past(trace, peer, past),
+        (Some(document), peer) => state_of(trace, &messages, document, peer, past),
+        (None, Some(peer)) => causal_past(trace, &messages, peer, past),
         (None, None) => (0..past).collect(),
     };
     slice.extend(end);
     slice
 }
 
+/// The index of the event that says that a check failed in this way.
+pub(super) fn place_of(trace: &Trace, violation: &Violation) -> Option<usize> {
+    trace.events.iter().position(|event| matches!(&event.what, What::Violated(it) if it == violation))
+}
+
+/// What made the state of `document` before `past`, at one peer or at all.
+pub(super) fn state_of(
+    trace: &Trace,
+    messages: &Messages,
+    document: &str,
+    peer: Option<PeerNumber>,
+    past: usize,
+) -> BTreeSet<usize> {
+    Walk::new(trace, messages, document, past).back_from(peer)
+}
+
+/// Where messages were sent and where they arrived.
+pub(super) struct Messages {
+    sent: BTreeMap<MessageNumber, usize>,
+    delivered: BTreeMap<MessageNumber, Vec<usize>>,
+}
+
+impl Messages {
+    pub(super) fn of(trace: &Trace) -> Self {
+        let mut messages = Self { sent: BTreeMap::new(), delivered: BTreeMap::new() };
+        for (index, event) in trace.events.iter().enumerate() {
+            match &event.what {
+                What::Sent { message, .. } => drop(messages.sent.insert(*message, index)),
+                What::Delivered { message, .. } => {
+                    messages.delivered.entry(*message).or_default().push(index);
+                }
+                _ => {}
+            }
+        }
+        messages
+    }
+}
+
 /// Everything before `past` that happened before the last event of `peer`, by program order and messages.
-fn causal_past(trace: &Trace, peer: PeerNumber, past: usize) -> BTreeSet<usize> {
-    let sent = sent_by(trace);
+fn causal_past(trace: &Trace, messages: &Messages, peer: PeerNumber, past: usize) -> BTreeSet<usize> {
     let mut reach = Reach::default();
     reach.raise(peer, past);
     let mut slice = BTreeSet::new();
@@ -50,7 +87,7 @@ fn causal_past(trace: &Trace, peer: PeerNumber, past: usize) -> BTreeSet<usize> 
         }
         slice.insert(index);
         if let What::Delivered { message, from } = &event.what
-            && let Some(sending) = sent.get(message)
+            && let Some(sending) = messages.sent.get(message)
         {
             reach.raise(*from, sending + 1);
         }
@@ -87,8 +124,7 @@ struct Walk<'a> {
     trace: &'a Trace,
     document: &'a str,
     past: usize,
-    sent: BTreeMap<MessageNumber, usize>,
-    delivered: BTreeMap<MessageNumber, Vec<usize>>,
+    messages: &'a Messages,
     /// Where each peer first had each write of the document.
     had: BTreeMap<(PeerNumber, &'a WriteName), usize>,
     /// Where each peer first had the document at all.
@@ -101,13 +137,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(trace: &'a Trace, document: &'a str, past: usize) -> Self {
+    fn new(trace: &'a Trace, messages: &'a Messages, document: &'a str, past: usize) -> Self {
         let mut walk = Self {
             trace,
             document,
             past,
-            sent: sent_by(trace),
-            delivered: BTreeMap::new(),
+            messages,
             had: BTreeMap::new(),
             had_any: BTreeMap::new(),
             heads_before: BTreeMap::new(),
@@ -129,7 +164,6 @@ impl<'a> Walk<'a> {
                 What::Acknowledged { operation, writes } if self.is_among(writes) => {
                     self.operations.insert(*operation);
                 }
-                What::Delivered { message, .. } => self.delivered.entry(*message).or_default().push(index),
                 _ => {}
             }
             let (Some(peer), Some(committed)) = (event.peer, self.heads_committed(&event.what)) else {
@@ -143,7 +177,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn state_of(mut self, peer: Option<PeerNumber>) -> BTreeSet<usize> {
+    fn back_from(mut self, peer: Option<PeerNumber>) -> BTreeSet<usize> {
         match peer {
             Some(peer) => self.reach.raise(peer, self.past),
             None => {
@@ -205,7 +239,7 @@ impl<'a> Walk<'a> {
         from: PeerNumber,
         unexplained: &mut Unexplained<'a>,
     ) -> bool {
-        let Some(&sending) = self.sent.get(&message) else { return false };
+        let Some(&sending) = self.messages.sent.get(&message) else { return false };
         let What::Sent { says, .. } = &self.trace.events[sending].what else { return false };
         let is_before_sending = |first: Option<&usize>| first.is_some_and(|first| *first < sending);
         let had_it = if unexplained.writes.is_empty() {
@@ -234,7 +268,8 @@ impl<'a> Walk<'a> {
         abnormal: &str,
     ) {
         let had_it = self.had_any.get(&from).is_some_and(|first| *first < index);
-        let deliveries = self.delivered.get(&message).map(Vec::as_slice).unwrap_or_default();
+        let deliveries = self.messages.delivered.get(&message).into_iter().flatten();
+        let deliveries: Vec<usize> = deliveries.copied().filter(|index| *index < self.past).collect();
         let went_wrong = !abnormal.is_empty() || deliveries.is_empty();
         let may_carry = mentions(says, self.document) || (says.is_empty() && !abnormal.is_empty());
         if had_it && went_wrong && may_carry && self.reach.covers(to, index) {
@@ -284,15 +319,6 @@ impl<'a> Walk<'a> {
     fn is_among(&self, writes: &[WriteName]) -> bool {
         writes.iter().any(|write| write.document == self.document)
     }
-}
-
-fn sent_by(trace: &Trace) -> BTreeMap<MessageNumber, usize> {
-    let events = trace.events.iter().enumerate();
-    let sent = events.filter_map(|(index, event)| match &event.what {
-        What::Sent { message, .. } => Some((*message, index)),
-        _ => None,
-    });
-    sent.collect()
 }
 
 /// Whether a description names a document, as a word of its own.

@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Report;
-use super::slice::causal_slice;
+use super::slice::{Messages, causal_slice, place_of, state_of};
 use super::versions::{History, histories};
-use crate::outcome::Violation;
 use crate::plan::{Fault, FaultKind, PeerNumber};
-use crate::trace::{Event, MessageNumber, Trace, What};
+use crate::trace::{Event, MessageNumber, What};
 
 /// The most documents that can be chosen from, the violation's and then those with the most commits.
 pub(super) const DOCUMENTS_MAX: usize = 200;
@@ -28,6 +27,7 @@ pub(super) struct Story<'a> {
     pub(super) stretches: Vec<Stretch<'a>>,
     /// The faults of the plan by number.
     pub(super) faults: BTreeMap<u32, &'a Fault>,
+    messages: Messages,
 }
 
 /// A message on its way.
@@ -83,6 +83,7 @@ impl<'a> Story<'a> {
             arrows: arrows(events),
             stretches,
             faults,
+            messages: Messages::of(&report.trace),
         }
     }
 
@@ -98,37 +99,19 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The events behind the state of one document at every peer.
+    /// The events behind the state of one document at every peer, up to the violation.
     pub(super) fn slice_of(&self, document: &str) -> BTreeSet<usize> {
-        match &self.report.violation {
-            Some(violation) if violation.document.as_deref() == Some(document) => self.slice(),
-            violation => {
-                let end = violation.as_ref().and_then(|violation| place_of(&self.report.trace, violation));
-                let question = Violation {
-                    check: String::new(),
-                    says: String::new(),
-                    peer: None,
-                    document: Some(document.to_owned()),
-                };
-                let mut slice = causal_slice(&self.report.trace, &question);
-                if let Some(end) = end {
-                    slice.split_off(&end);
-                    slice.insert(end);
-                }
-                slice
-            }
-        }
+        let end = self.violation_at();
+        let past = end.map_or(self.events().len(), |end| end + 1);
+        let mut slice = state_of(&self.report.trace, &self.messages, document, None, past);
+        slice.extend(end);
+        slice
     }
 
     /// The event of the report's violation.
     pub(super) fn violation_at(&self) -> Option<usize> {
         place_of(&self.report.trace, self.report.violation.as_ref()?)
     }
-}
-
-fn place_of(trace: &Trace, violation: &Violation) -> Option<usize> {
-    let is_it = |event: &Event| matches!(&event.what, What::Violated(it) if it == violation);
-    trace.events.iter().position(is_it)
 }
 
 /// As many as the plan has peers, or more if the trace knows of more.

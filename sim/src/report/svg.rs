@@ -16,6 +16,8 @@ const HEAD_HEIGHT: usize = 96;
 const TIME_WIDTH: usize = 84;
 /// How much of a row's words is shown, in characters.
 const WORDS_MAX: usize = 72;
+/// The same for those in bold.
+const STRONG_WORDS_MAX: usize = 60;
 /// An upper bound of how wide such a character is.
 const LETTER_WIDTH: usize = 7;
 const STYLE: &str = "
@@ -211,21 +213,20 @@ impl<'a, 'b> Drawing<'a, 'b> {
 
     fn arrow(&self, arrow: &Arrow<'_>) -> String {
         let Some(sent) = self.places.get(&arrow.sent) else { return String::new() };
-        let (x1, y1) = (self.lane_x(arrow.from.index()), self.row_y(*sent));
         let aim = self.lane_x(arrow.to.index());
-        let rightwards = aim > x1;
+        let rightwards = arrow.to > arrow.from;
+        let start = self.lane_x(arrow.from.index());
+        let (x1, y1) = (if rightwards { start + 6 } else { start - 6 }, self.row_y(*sent));
         let class = if arrow.abnormal.is_empty() { "arrow" } else { "arrow abnormal" };
         let says = markup(&harmless(&format!("#{} {}", arrow.message.0, arrow.abnormal)));
         match arrow.delivered {
             Some(delivered) => {
                 let Some(arrives) = self.places.get(&delivered) else { return String::new() };
                 let (x2, y2) = (if rightwards { aim - 9 } else { aim + 9 }, self.row_y(*arrives));
-                let back = if rightwards { x2 - 7 } else { x2 + 7 };
                 format!(
                     "<g><title>{says}</title><line class=\"{class}\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\"/>\
-                     <path class=\"mark\" d=\"M{x2} {y2}L{back} {}L{back} {}z\"/></g>\n",
-                    y2 - 4,
-                    y2 + 4,
+                     <path class=\"mark\" d=\"M{x2} {y2}l-8 -4v8z\" transform=\"rotate({:.1} {x2} {y2})\"/></g>\n",
+                    angle(x2.abs_diff(x1), y2 - y1, rightwards),
                 )
             }
             None => {
@@ -277,7 +278,7 @@ impl<'a, 'b> Drawing<'a, 'b> {
             seconds(event.at_us)
         );
         let class = match event.what {
-            What::Phase(_) => "phase",
+            What::Phase(_) | What::FaultBegan { .. } | What::Crashed { .. } => "phase",
             What::Violated(_) | What::Panicked { .. } => "phase alarm",
             What::Committed { .. } | What::Called { .. } => "",
             _ => "quiet",
@@ -291,12 +292,10 @@ impl<'a, 'b> Drawing<'a, 'b> {
         if let Some(peer) = event.peer {
             row += &self.sign(index, peer.index(), y - 4);
         }
+        let room = if class.starts_with("phase") { STRONG_WORDS_MAX } else { WORDS_MAX };
         let says = event.peer.map_or_else(|| says.clone(), |peer| format!("{peer} {says}"));
-        let _ = writeln!(
-            row,
-            "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>",
-            markup(&cut(&says, WORDS_MAX))
-        );
+        let _ =
+            writeln!(row, "<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", markup(&cut(&says, room)));
         row
     }
 
@@ -321,6 +320,13 @@ impl<'a, 'b> Drawing<'a, 'b> {
             _ => dot(x, y),
         }
     }
+}
+
+/// The direction of an arrow that goes so far sideways and so far down, in degrees.
+fn angle(across: usize, down: usize, rightwards: bool) -> f64 {
+    let length = |pixels: usize| f64::from(u32::try_from(pixels).expect("a picture is not that large"));
+    let across = if rightwards { length(across) } else { -length(across) };
+    length(down).atan2(across).to_degrees()
 }
 
 fn letter(version: &Version<'_>, x: usize, y: usize) -> String {

@@ -175,16 +175,22 @@ pub(crate) fn loop_in_a_triangle() -> Report {
     room.later(100);
     room.write(0, "note", r#"{"title":"from the first","done":false}"#);
     room.write(1, "note", r#"{"title":"from the second","done":true}"#);
+    room.pass(0, 2, "note");
     room.later(4_000);
-    for _ in 0..2 {
-        for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-            let (left, right) = (room.heads(from, "note"), from);
-            room.pass(right, to, "note");
-            assert_eq!(room.heads(to, "note"), left);
+    for _ in 0..3 {
+        let turn = [(0, 1), (1, 2), (2, 0)].map(|(from, to)| {
+            let said = room.documents[&(from, "note".to_owned())].clone();
+            (room.send(from, to, "changes: note", ""), to, said)
+        });
+        for (message, to, said) in turn {
+            room.later(20);
+            room.arrive(message);
+            room.later(1);
+            room.commit(to, "note", said.heads, said.view.as_deref().expect("it is not deleted"));
         }
-        room.write(1, "note", r#"{"title":"from the second","done":true}"#);
-        room.keep_alive(0, 2);
+        room.later(300);
     }
+    room.keep_alive(0, 2);
     room.violated("settles", "still talking after 60 s: note went around 3 times", None, Some("note"))
 }
 
@@ -261,7 +267,7 @@ pub(crate) fn busy(peers: u16, events: usize) -> Report {
         match below(12) {
             0..3 => drop(room.write(peer, &document, &format!(r#"{{"n":{},"by":{peer}}}"#, below(1_000)))),
             3..9 if room.documents.contains_key(&(peer, document.clone())) => {
-                room.pass(peer, other, &document)
+                room.pass(peer, other, &document);
             }
             9 if fault % 2 == 0 => {
                 fault += 1;

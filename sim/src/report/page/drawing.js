@@ -4,10 +4,13 @@ const SVG = "http://www.w3.org/2000/svg";
 const TIME_WIDTH = 74;
 const TRACK_WIDTH = 8;
 const HEADS_HEIGHT = 34;
+// What is free below the last row.
+const BELOW = 14;
 // Rows drawn beyond what is in sight, above and below.
 const MARGIN_ROWS = 12;
 // The lowest row in which words can be read.
 const WORDS_HEIGHT = 14;
+const LETTER_HEIGHT = 18;
 // As many rows go to a printer.
 const PRINTED_MAX = 1500;
 let printing = false;
@@ -56,9 +59,9 @@ function rowsInSight() {
 function draw() {
   const [first, last] = rowsInSight();
   const drawing = byId("drawing");
-  const [top, height] = [first * chosen.height, (last - first) * chosen.height + 8];
+  const [top, height] = [first * chosen.height, (last - first) * chosen.height + BELOW];
   const width = wordsX();
-  byId("sheet").style.height = `${(printing ? last : view.rows.length) * chosen.height + 8}px`;
+  byId("sheet").style.height = `${(printing ? last : view.rows.length) * chosen.height + BELOW}px`;
   drawing.style.top = `${top}px`;
   for (const [key, value] of Object.entries({ width, height, viewBox: `0 ${top} ${width} ${height}` })) drawing.setAttribute(key, value);
   const meets = (it) => it.start < last && (it.end ?? it.start + 1) >= first;
@@ -82,9 +85,6 @@ function grounds(first, last) {
     if (!event) continue;
     if (event.i === chosen.event) {
       shapes.push(shape("rect", { class: "band", x: 0, y: row * chosen.height, width: wordsX(), height: chosen.height }));
-    }
-    if (event.kind === "phase") {
-      shapes.push(shape("line", { class: "rule", x1: 0, x2: wordsX(), y1: row * chosen.height + .5, y2: row * chosen.height + .5 }));
     }
   }
   return shapes;
@@ -150,16 +150,19 @@ function message(arrow) {
   const marks = `${arrow.abnormal ? " abnormal" : ""}`;
   const isChosen = arrow.sent === chosen.event || (arrow.delivered !== null && arrow.delivered === chosen.event);
   const drawn = shape("g", { class: `message${arrow.aside ? " aside" : ""}${isChosen ? " chosen" : ""}`, "data-message": arrow.message });
-  const [x1, y1, side] = [laneX(arrow.from), rowY(arrow.start), Math.sign(arrow.to - arrow.from)];
+  const side = Math.sign(arrow.to - arrow.from);
+  const [x1, y1] = [laneX(arrow.from) + side * 6, rowY(arrow.start)];
   const lost = arrow.end === null;
   const [x2, y2] = lost
     ? [x1 + (laneX(arrow.to) - x1) * .6, y1 + chosen.height / 2]
     : [laneX(arrow.to) - side * 9, rowY(arrow.end)];
-  const line = { x1, y1, x2: lost ? x2 : x2 - side * 4, y2 };
+  const angle = Math.atan2(y2 - y1, x2 - x1);
+  const short = lost ? 0 : 4;
+  const line = { x1, y1, x2: x2 - short * Math.cos(angle), y2: y2 - short * Math.sin(angle) };
   drawn.append(shape("line", { class: `arrow${marks}`, ...line }), shape("line", { class: "reach", ...line }));
   if (lost) drawn.append(shape("path", { class: "cross", d: `M${x2 - 4} ${y2 - 4}l8 8m0 -8l-8 8` }));
   else {
-    const turn = Math.atan2(y2 - y1, x2 - x1) * 180 / Math.PI;
+    const turn = angle * 180 / Math.PI;
     drawn.append(shape("path", { class: `head${marks}`, d: "M0 0l-9 -4v8z", transform: `translate(${x2} ${y2}) rotate(${turn})` }));
   }
   drawn.append(shape("title", {}, `#${arrow.message}${arrow.abnormal ? `: ${arrow.abnormal}` : ""}`));
@@ -169,20 +172,26 @@ function message(arrow) {
 
 function signs(first, last) {
   const shapes = [];
+  // In low rows a letter has a place only where the one above is far enough away.
+  const free = new Array(data.lanes).fill(0);
   for (let row = first; row < last; row++) {
     const { event } = view.rows[row];
-    if (event && event.peer !== null) shapes.push(...sign(event, laneX(event.peer), rowY(row)));
+    if (!event || event.peer === null) continue;
+    const low = chosen.height < WORDS_HEIGHT && rowY(row) < free[event.peer];
+    const made = sign(event, laneX(event.peer), rowY(row), low);
+    if (event.kind === "committed" && made.length > 0) free[event.peer] = rowY(row) + LETTER_HEIGHT + 2;
+    shapes.push(...made);
   }
   return shapes;
 }
 
-function sign(event, x, y) {
+function sign(event, x, y, crowded) {
   const low = chosen.height < WORDS_HEIGHT;
   switch (event.kind) {
     case "committed": {
       const made = (event.commits ?? []).find(([place]) => place === chosen.document);
       if (!made) return low ? [] : [shape("circle", { class: "dot sign", cx: x, cy: y, r: 2.5 })];
-      return low ? [] : letter(data.documents[chosen.document].versions[made[1]], x, y);
+      return crowded ? [] : letter(data.documents[chosen.document].versions[made[1]], x, y);
     }
     case "crashed":
       return [shape("path", { class: "cross sign", d: `M${x - 5} ${y - 5}l10 10m0 -10l-10 10` })];
@@ -203,7 +212,7 @@ function letter(version, x, y) {
   const [fill, ink] = data.palette[version.colour];
   const width = 10 + 8 * version.letter.length;
   const name = shape("text", { class: `letter${version.view === null ? " deleted" : ""}`, x, y, fill: ink }, version.letter);
-  return [shape("g", { class: "sign" }, shape("rect", { class: "badge", x: x - width / 2, y: y - 9, width, height: 18, rx: 4, fill }), name)];
+  return [shape("g", { class: "sign" }, shape("rect", { class: "badge", x: x - width / 2, y: y - LETTER_HEIGHT / 2, width, height: LETTER_HEIGHT, rx: 4, fill }), name)];
 }
 
 function words(first, last) {
@@ -226,6 +235,7 @@ function rowOfEvent({ event, first, aside }, row, speaks) {
   if (MINOR.has(event.kind)) kinds.push("minor");
   if (STRONG.has(event.kind)) kinds.push("strong");
   if (event.kind === "violated" || event.kind === "panicked") kinds.push("alarm");
+  if (event.kind === "phase") kinds.push("phase");
   if (aside) kinds.push("aside");
   const isChosen = event.i === chosen.event;
   if (isChosen) kinds.push("chosen");

@@ -15,7 +15,7 @@ function drawOverview(first, last) {
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
-  const y = (row) => row / Math.max(view.rows.length, 1) * height;
+  const y = (row) => Math.round(row / Math.max(view.rows.length, 1) * height);
   const fill = (style, x, from, to, wide) => {
     pen.fillStyle = style;
     pen.fillRect(x, y(from), wide, Math.max(y(to) - y(from), 1));

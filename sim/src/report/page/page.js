@@ -2,6 +2,9 @@
 
 const HEIGHTS = [3, 7, 14, 22, 32];
 const count = (number) => number.toLocaleString("en-US");
+const many = (number, one) => [count(number), number === 1 ? one : `${one}s`];
+// Of the rows when they were last laid out.
+let heightBefore = chosen.height;
 
 function showHead() {
   const { figures, violation } = data;
@@ -12,12 +15,13 @@ function showHead() {
   else byId("says").textContent = "Every check held.";
   const ideal = figures.bytes_ideal > 0 ? `bytes, ${(figures.bytes / figures.bytes_ideal).toFixed(1)} times the ideal` : "bytes";
   const facts = [
-    [data.seed, "seed"], [data.lanes, "peers"], [duration(figures.simulated_ms * 1000), "simulated"],
-    [count(figures.acknowledged), "operations"], [count(figures.commits), "commits"],
-    [count(figures.messages), "messages"], [count(figures.bytes), ideal],
+    many(data.lanes, "peer"), [duration(figures.simulated_ms * 1000), "simulated"],
+    many(figures.acknowledged, "operation"), many(figures.commits, "commit"),
+    many(figures.messages, "message"), [count(figures.bytes), ideal],
   ];
   if (figures.losses_expected > 0) facts.push([count(figures.losses_expected), "losses that the plan asked for"]);
   if (figures.marks.length > 0) facts.push([figures.marks.length, `marks: ${figures.marks.join(", ")}`]);
+  byId("facts").append(element("div", { className: "before" }, element("dt", {}, "seed"), element("dd", {}, data.seed)));
   byId("facts").append(...facts.map(([value, name]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
   byId("replay").textContent = data.replay;
   byId("left-out").textContent = data.left_out.length > 0 ? `Left out of this page: ${data.left_out.join(" ")}` : "";
@@ -30,9 +34,9 @@ function showHead() {
 function refresh() {
   const diagram = byId("diagram");
   const before = view && chosen.event !== null ? view.rowOf.get(chosen.event) : undefined;
-  const onScreen = before === undefined ? null : before * refresh.height - diagram.scrollTop;
+  const onScreen = before === undefined ? null : before * heightBefore - diagram.scrollTop;
   layOut();
-  refresh.height = chosen.height;
+  heightBefore = chosen.height;
   const slice = sliceShown();
   byId("slice").textContent = data.violation && chosen.document === 0 ? `What led to it (${count(data.slice.length)})` : `What made it (${count(slice?.length ?? 0)})`;
   byId("everything").textContent = `Everything (${count(data.events.length)})`;
@@ -42,7 +46,7 @@ function refresh() {
   byId("closer").disabled = chosen.height === HEIGHTS.at(-1);
   byId("further").disabled = chosen.height === HEIGHTS[0];
   drawFrame();
-  byId("sheet").style.height = `${view.rows.length * chosen.height + 8}px`;
+  byId("sheet").style.height = `${view.rows.length * chosen.height + BELOW}px`;
   const row = chosen.event === null ? undefined : view.rowOf.get(chosen.event);
   if (row !== undefined && onScreen !== null) diagram.scrollTop = row * chosen.height - onScreen;
   draw();
@@ -65,7 +69,7 @@ function bringIntoSight(index) {
   if (row === undefined) return;
   const diagram = byId("diagram");
   const [top, bottom] = [row * chosen.height, (row + 1) * chosen.height];
-  byId("sheet").style.height = `${view.rows.length * chosen.height + 8}px`;
+  byId("sheet").style.height = `${view.rows.length * chosen.height + BELOW}px`;
   const sight = diagram.clientHeight - HEADS_HEIGHT;
   if (top < diagram.scrollTop + 2 * chosen.height) diagram.scrollTop = top - sight / 4;
   else if (bottom > diagram.scrollTop + sight - 2 * chosen.height) diagram.scrollTop = bottom - sight * 3 / 4;
@@ -85,8 +89,10 @@ function showEverything(everything) {
 
 function zoom(steps) {
   const place = HEIGHTS.indexOf(chosen.height) + steps;
+  const wasInSight = document.getElementById(`event-${chosen.event}`) !== null;
   chosen.height = HEIGHTS[Math.min(Math.max(place, 0), HEIGHTS.length - 1)];
   refresh();
+  if (wasInSight) bringIntoSight(chosen.event);
 }
 
 function step(rows) {
@@ -143,7 +149,6 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
 showHead();
 chosen.event = data.violation_at ?? data.events[0]?.i ?? null;
-refresh.height = chosen.height;
 refresh();
 if (chosen.event !== null) bringIntoSight(chosen.event);
 draw();

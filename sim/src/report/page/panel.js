@@ -32,7 +32,7 @@ function showPanel() {
     element("p", { className: "when" }, when),
     ...aboutMessage(event),
     ...aboutCommit(event),
-    ...(event.more ?? []).flatMap(([name, text]) => aboutText(name, text)),
+    ...(event.more ?? []).filter(([, text]) => !event.line.includes(text)).flatMap(([name, text]) => aboutText(name, text)),
     ...aboutRoom(event),
   );
   panel.scrollTop = 0;
@@ -97,19 +97,23 @@ function aboutCommit(event) {
 function aboutChange(event, changed, after) {
   const before = versionAt(event.peer, event.i, { before: true });
   const change = element("div", { className: "change" }, versionBadge(before), "→", versionBadge(after), changed.id);
-  const lines = difference(before?.view ?? null, after.view);
-  const shown = element("pre", { className: "difference" });
-  for (const [sign, line] of lines) {
-    const kind = { "+": "added", "-": "removed", " ": "" }[sign];
-    shown.append(element("span", { className: kind }, `${sign} ${line}`));
-  }
+  const shown = differenceShown(before, after);
   const parts = [element("h3", {}, "Version before and after"), change];
   if (before === after) parts.push(element("p", { className: "when" }, "The same version as before."));
   if (after.view === null) parts.push(element("p", { className: "when" }, "It is deleted."));
-  if (lines.length > 0) parts.push(element("h3", {}, "What applications see"), shown);
+  if (shown.children.length > 0) parts.push(element("h3", {}, "What applications see"), shown);
   const heads = after.heads.length === 1 ? "Head" : `${after.heads.length} heads, in conflict`;
   parts.push(element("h3", {}, heads), element("pre", {}, after.heads.join("\n")));
   return parts;
+}
+
+function differenceShown(before, after) {
+  const shown = element("pre", { className: "difference" });
+  for (const [sign, line] of difference(before?.view ?? null, after?.view ?? null)) {
+    const kind = { "+": "added", "-": "removed", " ": "" }[sign];
+    shown.append(element("span", { className: kind }, `${sign} ${line}`));
+  }
+  return shown;
 }
 
 function aboutRoom(event) {
@@ -126,5 +130,20 @@ function aboutRoom(event) {
   }
   const id = data.documents[chosen.document].id;
   const agree = versions.size <= 1 ? "the running peers agree" : `${versions.size} states`;
-  return [element("h3", {}, `${id} at this moment: ${agree}`), table];
+  const parts = [element("h3", {}, `${id} at this moment: ${agree}`), table];
+  return event.kind === "violated" ? [...parts, ...aboutDivergence([...versions])] : parts;
+}
+
+// As many states are compared at a violation; more do not help.
+const STATES_MAX = 4;
+
+function aboutDivergence([first, ...others]) {
+  const compared = others.slice(0, STATES_MAX - 1).flatMap((other) => {
+    const lines = first?.view === other?.view
+      ? element("p", { className: "when" }, "Applications see the same; what lies behind it differs.")
+      : differenceShown(first, other);
+    return [element("h3", { className: "change" }, "From ", versionBadge(first), " to ", versionBadge(other)), lines];
+  });
+  const left = others.length - (STATES_MAX - 1);
+  return left > 0 ? [...compared, element("p", { className: "when" }, `${left} more states are not compared.`)] : compared;
 }
