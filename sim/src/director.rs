@@ -140,7 +140,7 @@ impl<'a> Director<'a> {
             Item::End(number) => self.end(number),
             Item::Join(peer) => self.start(peer),
             Item::Closed(peer, device) if self.stage.has_stopped(peer, self.floor) => {
-                self.closed(peer, device)
+                self.closed(peer, device);
             }
             Item::Closed(peer, device) => self.put(self.stage.now() + LOOK_EVERY, Item::Closed(peer, device)),
         }

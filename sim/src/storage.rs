@@ -120,7 +120,7 @@ impl Storage for Watched {
             return Ok(inner);
         }
         let found = to_its_end(holdings_of(&*inner))?;
-        self.compare(found);
+        self.compare(&found);
         Ok(Arc::new(WatchedStore {
             inner,
             seed: self.seed,
@@ -139,7 +139,7 @@ impl Storage for Watched {
 
 impl Watched {
     /// What was acknowledged must be there, and of a commit that was under way all or nothing.
-    fn compare(&self, found: Holdings) {
+    fn compare(&self, found: &Holdings) {
         let mut world = self.world.lock();
         let peer = &mut world.peers[self.peer.index()];
         let pending = peer.pending.take();

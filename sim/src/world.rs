@@ -46,11 +46,11 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    pub(crate) fn put(&mut self, id: DocumentId, held: Held) -> Option<Held> {
-        self.digest = self.digest.wrapping_add(fingerprint(&(&id, held.version)));
+    pub(crate) fn put(&mut self, id: &DocumentId, held: Held) -> Option<Held> {
+        self.digest = self.digest.wrapping_add(fingerprint(&(id, held.version)));
         let before = self.documents.insert(id.clone(), held);
         if let Some(before) = &before {
-            self.digest = self.digest.wrapping_sub(fingerprint(&(&id, before.version)));
+            self.digest = self.digest.wrapping_sub(fingerprint(&(id, before.version)));
         }
         before
     }
@@ -78,7 +78,7 @@ impl Holdings {
     /// What a commit makes of it.
     pub(crate) fn apply(&mut self, batch: &Batch) -> Result<(), LoadError> {
         for put in &batch.records {
-            self.put(put.record.id.clone(), held(&put.record));
+            self.put(&put.record.id, held(&put.record));
         }
         self.learn(batch)
     }
@@ -224,7 +224,7 @@ impl World {
     }
 
     /// A document changed at a peer whose system knows no contexts.
-    pub(crate) fn observed(&self, peer: PeerNumber, id: DocumentId, view: Option<Bytes>) {
+    pub(crate) fn observed(&self, peer: PeerNumber, id: &DocumentId, view: Option<Bytes>) {
         let mut state = self.lock();
         let at_us = self.now_us();
         let version = fingerprint(&view);
@@ -318,7 +318,7 @@ impl State {
     }
 
     fn hold(&mut self, peer: PeerNumber, record: &Record) -> Option<Held> {
-        self.peers[peer.index()].holdings.put(record.id.clone(), held(record))
+        self.peers[peer.index()].holdings.put(&record.id, held(record))
     }
 
     /// Remembers the writes that nobody has committed before: they are this peer's own.
@@ -397,7 +397,7 @@ pub(crate) async fn holdings_of(store: &dyn Store) -> Result<Holdings, StorageEr
     let limits = PageLimits { documents_max: ALL, bytes_max: ALL };
     let mut holdings = Holdings::default();
     for record in store.list(IdRange::ALL, limits).await? {
-        holdings.put(record.id.clone(), held(&record));
+        holdings.put(&record.id, held(&record));
     }
     let entries = store.metadata(b"", None, ALL).await?;
     let metadata = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
