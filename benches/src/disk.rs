@@ -16,7 +16,7 @@ use crate::group::Replica;
 use crate::report::{Figure, Target, median, per_second};
 
 const DOCUMENTS: usize = 100_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 
 /// As many as fit a page of a session.
 const BATCH_DOCUMENTS: usize = 850;
@@ -123,7 +123,7 @@ fn measure<A: Adapter>() -> anyhow::Result<Vec<Figure>> {
     let (synced, bare, name) = (median(synced), median(bare), A::NAME);
     Ok(vec![
         Figure::new(
-            format!("{name} to {name}, 100,000 documents, median of 3"),
+            format!("{name} to {name}, 100,000 documents, median of {ROUNDS}"),
             synced,
             "documents/s",
         ),
