@@ -11,10 +11,6 @@ use crate::plan::{Crash, Fault, PeerNumber, Plan, Round};
 use crate::stage::Stage;
 use crate::trace::{Phase, What};
 
-/// How long a healed room may take to settle. Longer than it takes to notice a dead connection (40 s of silence), to give up a
-/// handshake (10 s) and to connect again (30 s), twice over.
-const SETTLED_WITHIN: Duration = Duration::from_secs(200);
-
 /// How often the director looks whether the room has settled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -27,6 +23,7 @@ const QUIET_FOR: Duration = Duration::from_secs(60);
 /// Plays one plan on one stage.
 pub(crate) struct Director<'a> {
     plan: &'a Plan,
+    settles_within: Duration,
     stage: &'a Stage,
     floor: &'a dyn Floor,
     /// Begins and ends, in the order of time.
@@ -58,9 +55,15 @@ enum Device {
 }
 
 impl<'a> Director<'a> {
-    pub(crate) fn new(plan: &'a Plan, stage: &'a Stage, floor: &'a dyn Floor) -> Self {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        settles_within: Duration,
+        stage: &'a Stage,
+        floor: &'a dyn Floor,
+    ) -> Self {
         let mut director = Self {
             plan,
+            settles_within,
             stage,
             floor,
             agenda: BTreeMap::new(),
@@ -216,7 +219,7 @@ impl<'a> Director<'a> {
                 self.stage.world.check_settled();
                 return !self.stage.world.is_violated();
             }
-            if took > SETTLED_WITHIN {
+            if took > self.settles_within {
                 self.stage.world.violate(self.unsettled());
                 return false;
             }
@@ -252,7 +255,7 @@ impl<'a> Director<'a> {
             let version = |peer: PeerNumber, id| holds(peer).documents.get(id).map(|held| held.version);
             for id in ids {
                 if version(first, id) != version(other, id) {
-                    let seconds = SETTLED_WITHIN.as_secs();
+                    let seconds = self.settles_within.as_secs();
                     let says =
                         format!("{first} and {other} hold different states {seconds} s after the last fault");
                     return Violation::of("replicas converge", says).at(other).about(id.as_str());
