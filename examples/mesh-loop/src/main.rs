@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use peerloom_rxdb_mesh::{MasterWins, tokens_for};
 use peerloom_sim::plan::{Faults, Plan, Topology, mix};
 use peerloom_sim::shrink::{Budget, shrink};
+use peerloom_sim::trace::What;
 use peerloom_sim::{Recording, Report, RunOptions, Rxdb, Scenario, Verdict};
 
 /// Each peer is the master of the next, and the last one of the first.
@@ -22,7 +23,7 @@ const RING: [(usize, usize); 3] = [(0, 1), (1, 2), (2, 0)];
 const SEEDS_MAX: u64 = 200;
 
 /// How many lines of a run are shown: a loop has no end.
-const LINES_SHOWN: usize = 24;
+const LINES_SHOWN: usize = 26;
 
 const COLUMNS: usize = 118;
 
@@ -73,21 +74,26 @@ fn show(scenario: &Scenario, plan: &Plan) -> anyhow::Result<()> {
         Verdict::Held => None,
         Verdict::Violated(violation) => Some(violation.clone()),
     };
+    // The messages in between would fill pages. What users and their documents do tells the story.
+    let mut trace = outcome.trace.context("the events were recorded")?;
+    trace.events.retain(|event| match &event.what {
+        What::Called { .. } | What::Phase(_) => true,
+        What::Committed { documents } => !documents.is_empty(),
+        _ => false,
+    });
     let report = Report {
         scenario: scenario.name().to_owned(),
         plan: plan.clone(),
-        trace: outcome.trace.context("the events were recorded")?,
+        trace,
         violation,
         figures: outcome.figures,
         replay: "cargo run -p mesh-loop".to_owned(),
     };
     let text = report.to_text(COLUMNS);
-    // The messages in between would fill pages. What users and their documents do tells the story.
-    let told = |line: &&str| ["user:", "commits ", "══"].iter().any(|word| line.contains(word));
-    let lines: Vec<&str> = text.lines().filter(told).filter(|line| !line.ends_with("commits")).collect();
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.is_empty()).collect();
     lines.iter().take(LINES_SHOWN).for_each(|line| println!("{line}"));
     if lines.len() > LINES_SHOWN {
-        println!("… and so on, {} such lines more", lines.len() - LINES_SHOWN);
+        println!("… and so on, {} lines more", lines.len() - LINES_SHOWN);
     }
     match outcome.verdict {
         Verdict::Held => {
