@@ -153,10 +153,10 @@ fn a_write_on_top_of_a_view_wins_over_what_it_saw() {
     let base = write(&FieldWise, 1, None, Some(json!({ "a": 1, "b": 1 })));
     let left = write(&FieldWise, 2, Some(&base.state), Some(json!({ "a": 2, "b": 1 })));
     let right = write(&FieldWise, 9, Some(&base.state), Some(json!({ "a": 9, "b": 1 })));
-    let view = FieldWise.resolve(&[left.clone(), right]);
+    let view = FieldWise.resolve(&[left, right.clone()]);
     // Its clock is behind, and yet it has seen the nine.
     let settled = write(&FieldWise, 3, Some(&view), Some(json!({ "a": 3, "b": 1 })));
-    let other = write(&FieldWise, 4, Some(&left.state), Some(json!({ "a": 2, "b": 4 })));
+    let other = write(&FieldWise, 4, Some(&right.state), Some(json!({ "a": 9, "b": 4 })));
     assert_eq!(shown(&[settled, other]), Some(json!({ "a": 3, "b": 4 })));
 }
 
