@@ -104,6 +104,15 @@ impl Writer {
         self
     }
 
+    /// A number of any size: zigzag, and as 16 bytes where that does not fit 64 bits.
+    pub(crate) fn signed(&mut self, number: i128) -> &mut Self {
+        let zigzag = (number << 1 ^ number >> 127).cast_unsigned();
+        match u64::try_from(zigzag) {
+            Ok(small) => self.number(small),
+            Err(_) => self.bytes(&zigzag.to_be_bytes()),
+        }
+    }
+
     pub(crate) fn flag(&mut self, flag: bool) -> &mut Self {
         written(self.encoder.bool(flag));
         self
@@ -135,6 +144,11 @@ impl Writer {
             self.number(incarnation.number()).number(stamp.number());
         }
         self
+    }
+
+    /// Incarnation, stamp.
+    pub(crate) fn dot(&mut self, dot: Dot) -> &mut Self {
+        self.number(dot.incarnation.number()).number(dot.stamp.number())
     }
 
     pub(crate) fn checkpoint(&mut self, checkpoint: &Checkpoint) -> &mut Self {
@@ -243,6 +257,14 @@ impl<'b> Reader<'b> {
         self.take(Decoder::u64)
     }
 
+    pub(crate) fn signed(&mut self) -> Result<i128, DecodeError> {
+        let zigzag = match self.take(|decoder| decoder.datatype())? {
+            Type::Bytes => u128::from_be_bytes(self.bytes_of()?),
+            _ => self.number()?.into(),
+        };
+        Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+    }
+
     pub(crate) fn number_u32(&mut self) -> Result<u32, DecodeError> {
         self.take(Decoder::u32)
     }
@@ -282,6 +304,25 @@ impl<'b> Reader<'b> {
             return Ok(None);
         }
         read(self).map(Some)
+    }
+
+    /// Whether an array comes next.
+    pub(crate) fn at_array(&mut self) -> Result<bool, DecodeError> {
+        Ok(matches!(self.take(|decoder| decoder.datatype())?, Type::Array))
+    }
+
+    pub(crate) fn dot(&mut self) -> Result<Dot, DecodeError> {
+        Ok(Dot { incarnation: self.incarnation()?, stamp: self.stamp()? })
+    }
+
+    /// A flat array: incarnation, stamp, incarnation, stamp, …
+    pub(crate) fn dots(&mut self) -> Result<Vec<Dot>, DecodeError> {
+        let position = self.decoder.position();
+        let items = self.array()?;
+        if !items.is_multiple_of(2) {
+            return Err(DecodeError::ArrayLength { position, found: items as u64 });
+        }
+        (0..items / 2).map(|_| self.dot()).collect()
     }
 
     pub(crate) fn stamp(&mut self) -> Result<Stamp, DecodeError> {

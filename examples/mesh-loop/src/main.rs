@@ -70,10 +70,6 @@ fn find_loop(scenario: &Scenario) -> anyhow::Result<(u64, Plan)> {
 fn show(scenario: &Scenario, plan: &Plan) -> anyhow::Result<()> {
     let recording = RunOptions { recording: Recording::Payloads, ..RunOptions::default() };
     let outcome = scenario.run(plan, recording);
-    let violation = match &outcome.verdict {
-        Verdict::Held => None,
-        Verdict::Violated(violation) => Some(violation.clone()),
-    };
     // The messages in between would fill pages. What users and their documents do tells the story.
     let mut trace = outcome.trace.context("the events were recorded")?;
     trace.events.retain(|event| match &event.what {
@@ -85,12 +81,13 @@ fn show(scenario: &Scenario, plan: &Plan) -> anyhow::Result<()> {
         scenario: scenario.name().to_owned(),
         plan: plan.clone(),
         trace,
-        violation,
+        // With it, only what led to it would be shown, and not the circles.
+        violation: None,
         figures: outcome.figures,
         replay: "cargo run -p mesh-loop".to_owned(),
     };
     let text = report.to_text(COLUMNS);
-    let lines: Vec<&str> = text.lines().skip_while(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.is_empty()).skip(1).collect();
     lines.iter().take(LINES_SHOWN).for_each(|line| println!("{line}"));
     if lines.len() > LINES_SHOWN {
         println!("… and so on, {} lines more", lines.len() - LINES_SHOWN);
