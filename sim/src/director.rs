@@ -20,6 +20,16 @@ const TIDIED_WITHIN: Duration = Duration::from_secs(120);
 /// How long nothing but signs of life may be said after that.
 const QUIET_FOR: Duration = Duration::from_secs(60);
 
+/// The most bytes that may be under way on one connection and direction: two pages, and as much again for what goes beside them.
+const UNDER_WAY_BYTES_MAX: u64 = 4 * (256 << 10);
+
+/// How many times the bytes of the documents that brought news may be sent in all, apart from what each connection costs. What is
+/// on its way when a connection breaks is sent again, so that faults make this far more than a calm room needs.
+const TRAFFIC_TIMES_MAX: u64 = 10;
+
+/// What one end of a connection may cost in bytes: handshake, knowledge, signs of life.
+const CONNECTION_BYTES_MAX: u64 = 16 << 10;
+
 /// Plays one plan on one stage.
 pub(crate) struct Director<'a> {
     plan: &'a Plan,
@@ -97,6 +107,7 @@ impl<'a> Director<'a> {
             }
         }
         self.stay_quiet().await;
+        self.measure();
         self.stage.world.check_over();
         self.stage.world.record(None, What::Phase(Phase::Over));
     }
@@ -263,6 +274,28 @@ impl<'a> Director<'a> {
             }
         }
         Violation::of("replicas converge", "the room does not settle")
+    }
+
+    /// What was sent stays in proportion to what had to be sent.
+    fn measure(&self) {
+        let world = self.stage.world.lock();
+        let (figures, largest) = (&world.figures, world.document_bytes_max);
+        let under_way_max = UNDER_WAY_BYTES_MAX + 4 * largest;
+        let bytes_max = TRAFFIC_TIMES_MAX * figures.bytes_ideal + CONNECTION_BYTES_MAX * world.connections;
+        let violation = if figures.bytes_under_way_max > under_way_max {
+            let says = format!(
+                "{} bytes were under way at once, and {under_way_max} are enough",
+                figures.bytes_under_way_max
+            );
+            Some(Violation::of("what is under way is bounded", says))
+        } else if figures.bytes > bytes_max {
+            let says = format!("{} bytes were sent where {} would do", figures.bytes, figures.bytes_ideal);
+            Some(Violation::of("traffic is in proportion", says))
+        } else {
+            None
+        };
+        drop(world);
+        violation.into_iter().for_each(|violation| self.stage.world.violate(violation));
     }
 
     /// Nothing but signs of life may be said in a room where everybody holds the same.

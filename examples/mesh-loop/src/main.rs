@@ -94,7 +94,7 @@ fn show(scenario: &Scenario, plan: &Plan) -> anyhow::Result<()> {
     }
     match outcome.verdict {
         Verdict::Held => {
-            println!("\nEverybody holds all versions, shows the same one, and has nothing more to say.")
+            println!("\nEverybody holds all versions, shows the same one, and has nothing more to say.");
         }
         Verdict::Violated(violation) => println!("\nIt never settles: {violation}."),
     }

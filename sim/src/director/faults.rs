@@ -18,7 +18,6 @@ impl Director<'_> {
         }
         let says = words(&fault.kind);
         self.stage.world.record(None, What::FaultBegan { fault: fault.number, says, peers });
-        self.stage.world.lock().faults += 1;
         self.act(&fault);
         let ends = self.stage.now() + Duration::from_millis(fault.for_ms);
         let number = fault.number;
