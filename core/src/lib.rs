@@ -58,4 +58,4 @@ pub use transport::{
     TransportError,
 };
 pub use version_vector::{Context, Knowledge, VersionVector};
-pub use wire::FrameError;
+pub use wire::{FrameError, describe, is_keep_alive};

@@ -249,6 +249,11 @@ impl<T> Draft<T> {
         &self.id
     }
 
+    /// What was seen: every write that the document included when it was read. Saving supersedes these and no others.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
     /// The value alone.
     pub fn into_value(self) -> T {
         self.value
@@ -313,6 +318,13 @@ pub struct Conflict<T> {
     pub versions: Vec<Version<T>>,
     context: Context,
     state: State,
+}
+
+impl<T> Conflict<T> {
+    /// What was seen: every write that the document included when it was listed. Settling supersedes these and no others.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
 }
 
 /// One of several versions.

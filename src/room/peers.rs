@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use peerloom_core::{Opening, PeerAddress, Refusal, ReplicaId, Sequence, SessionCounters};
 use tokio::sync::watch;
 
 use crate::collection::SessionNumber;
+
+/// Two connections to one peer that came up within this time were dialed at once, and both ends keep the same one. After it, who
+/// connects again has lost the connection before, even if this end has not heard of that yet.
+const DIALED_AT_ONCE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A connection of a room, as it is now.
 #[derive(Clone, Debug)]
@@ -47,6 +52,8 @@ pub(super) struct Status {
     pub(super) peer: Peer,
     pub(super) opening: Option<Opening>,
     pub(super) tag: Vec<u8>,
+    /// When it was admitted.
+    pub(super) joined_at: Duration,
     /// The end of each collection's changefeed, in the order they were shared, as the session last heard of it.
     pub(super) ends: Vec<Sequence>,
 }
@@ -55,6 +62,15 @@ impl Status {
     fn known(&self) -> Option<(ReplicaId, Opening)> {
         self.peer.replica.zip(self.opening)
     }
+}
+
+/// A peer that has just proven who it is.
+pub(super) struct Newcomer {
+    pub(super) replica: ReplicaId,
+    pub(super) opening: Opening,
+    /// By which both ends prefer the same one of two connections.
+    pub(super) tag: Vec<u8>,
+    pub(super) at: Duration,
 }
 
 struct Entry {
@@ -78,7 +94,8 @@ impl Peers {
             state: PeerState::Connecting,
             counters: SessionCounters::default(),
         };
-        let status = Status { peer, opening: None, tag: Vec::new(), ends: Vec::new() };
+        let status =
+            Status { peer, opening: None, tag: Vec::new(), joined_at: Duration::ZERO, ends: Vec::new() };
         self.lock().insert(number, Entry { status, stop });
         self.changed.send_replace(());
         stopped
@@ -120,17 +137,17 @@ impl Peers {
     pub(super) fn admit(
         &self,
         number: SessionNumber,
-        replica: ReplicaId,
-        opening: Opening,
-        tag: &[u8],
+        newcomer: Newcomer,
         peers_max: usize,
         joined: impl FnOnce(),
     ) -> Result<(), Refusal> {
+        let Newcomer { replica, opening, tag, at } = newcomer;
         let mut entries = self.lock();
         let known = |entry: &Entry| entry.status.known() == Some((replica, opening));
         let stopping = |entry: &Entry| entry.stop.borrow().is_some();
         for entry in entries.values().filter(|entry| known(entry) && !stopping(entry)) {
-            if entry.status.tag.as_slice() > tag {
+            let settled = at.saturating_sub(entry.status.joined_at) >= DIALED_AT_ONCE_WITHIN;
+            if !settled && entry.status.tag > tag {
                 return Err(Refusal::Duplicate);
             }
             entry.stop.send_replace(Some(Stop::Refuse(Refusal::Duplicate)));
@@ -146,7 +163,8 @@ impl Peers {
         let entry = entries.get_mut(&number).expect("a session is listed while it runs");
         entry.status.peer.replica = Some(replica);
         entry.status.opening = Some(opening);
-        entry.status.tag = tag.to_vec();
+        entry.status.tag = tag;
+        entry.status.joined_at = at;
         Ok(())
     }
 

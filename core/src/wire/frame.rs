@@ -11,7 +11,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-const WHOLE: u8 = 1;
+pub(super) const WHOLE: u8 = 1;
 const FIRST: u8 = 2;
 const NEXT: u8 = 3;
 

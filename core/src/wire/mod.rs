@@ -3,6 +3,7 @@
 //! Every message is an array whose first item is its kind. Later versions may append items to Hello, Offer and
 //! Close, which a reader skips. Collections are named by their place in the *sender's* offers.
 
+mod describe;
 mod frame;
 #[cfg(test)]
 mod vectors;
@@ -12,6 +13,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+pub use describe::{describe, is_keep_alive};
 pub use frame::FrameError;
 pub(crate) use frame::{Assembler, Fragments};
 

@@ -1,0 +1,454 @@
+//! Everything that outlives the software of the peers: devices, clocks, users, and who runs.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use peerloom::{BoxFuture, Transport};
+use tokio::sync::Notify;
+
+use crate::device::{Device, StorageEnvironment};
+use crate::environment::{Drawn, Elapsed, SimEnvironment, WallClock};
+use crate::fabric::Floor;
+use crate::network::{SimTransport, Ways};
+use crate::outcome::Violation;
+use crate::plan::{Crash, Direction, Operation, PeerNumber, Plan};
+use crate::storage::StorageFaults;
+use crate::subject::{PeerContext, Running, Subject};
+use crate::tasks::Tasks;
+use crate::trace::{What, WriteName};
+use crate::world::{Doing, Holdings, World, name};
+
+/// How long a peer's software waits before it is started again after it did not start.
+const START_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a user has still to do.
+#[derive(Default)]
+struct Inbox {
+    operations: VecDeque<(Duration, Operation)>,
+    stop: bool,
+}
+
+/// A peer's place on the stage.
+struct Seat {
+    device: Arc<Device>,
+    backup: Option<Device>,
+    wall: WallClock,
+    faults: StorageFaults,
+    tasks: Option<Tasks>,
+    inbox: Arc<Mutex<Inbox>>,
+    /// Woken when something was put into the inbox, or the storage asks for a restart.
+    wake: Arc<Notify>,
+    started: bool,
+}
+
+/// A handle to the stage.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    seed: u64,
+    handler_panics_one_in: Option<u32>,
+    subject: Arc<dyn Subject>,
+    pub(crate) world: World,
+    pub(crate) ways: Ways,
+    elapsed: Elapsed,
+    seats: Arc<Vec<Mutex<Seat>>>,
+    /// Called when a peer crashes within a commit.
+    on_death: Arc<Mutex<Vec<PeerNumber>>>,
+}
+
+impl Stage {
+    pub(crate) fn new(
+        plan: &Plan,
+        subject: Arc<dyn Subject>,
+        world: World,
+        ways: Ways,
+        elapsed: Elapsed,
+    ) -> Self {
+        let seats = plan.peers.iter().map(|peer| {
+            let wall = WallClock::default();
+            wall.jump(peer.clock_ahead_ms);
+            Mutex::new(Seat {
+                device: Arc::default(),
+                backup: None,
+                wall,
+                faults: StorageFaults::default(),
+                tasks: None,
+                inbox: Arc::default(),
+                wake: Arc::default(),
+                started: false,
+            })
+        });
+        Self {
+            seed: plan.seed,
+            handler_panics_one_in: plan.handler_panics_one_in,
+            subject,
+            world,
+            ways,
+            elapsed,
+            seats: Arc::new(seats.collect()),
+            on_death: Arc::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        (self.elapsed)()
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerNumber> + use<> {
+        (0..self.seats.len()).map(|index| PeerNumber(index as u16))
+    }
+
+    fn seat(&self, peer: PeerNumber) -> MutexGuard<'_, Seat> {
+        self.seats[peer.index()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn exists(&self, peer: PeerNumber) -> bool {
+        peer.index() < self.seats.len()
+    }
+
+    pub(crate) fn runs(&self, peer: PeerNumber) -> bool {
+        self.seat(peer).tasks.is_some()
+    }
+
+    /// Whether it was ever started.
+    pub(crate) fn was_started(&self, peer: PeerNumber) -> bool {
+        self.seat(peer).started
+    }
+
+    pub(crate) fn faults(&self, peer: PeerNumber) -> StorageFaults {
+        self.seat(peer).faults.clone()
+    }
+
+    pub(crate) fn wall(&self, peer: PeerNumber) -> WallClock {
+        self.seat(peer).wall.clone()
+    }
+
+    /// The next lifetime of a peer, to be spawned. What its user missed while it was down is skipped.
+    pub(crate) fn lifetime(
+        &self,
+        peer: PeerNumber,
+        transport: impl FnOnce(&SimEnvironment) -> Arc<dyn Transport>,
+    ) -> BoxFuture<()> {
+        let world = self.world.clone();
+        let panicked = world.clone();
+        let tasks = Tasks::new(Arc::new(move |message: String| {
+            panicked.record(Some(peer), What::Panicked { message: message.clone() });
+            panicked.violate(Violation::of("nothing panics", message).at(peer));
+        }));
+        let mut seat = self.seat(peer);
+        assert!(seat.tasks.is_none(), "a peer runs once at a time");
+        seat.tasks = Some(tasks.clone());
+        seat.started = true;
+        let (stage, dying) = (self.clone(), tasks.clone());
+        let environment = SimEnvironment {
+            seed: self.seed,
+            peer,
+            elapsed: self.elapsed.clone(),
+            wall: seat.wall.clone(),
+            tasks: tasks.clone(),
+            drawn: Arc::new(Drawn::default()),
+        };
+        let inner = transport(&environment);
+        let context = PeerContext {
+            number: peer,
+            seed: self.seed,
+            environment,
+            storage: StorageEnvironment { peer, device: seat.device.clone() },
+            storage_faults: seat.faults.clone(),
+            wake: seat.wake.clone(),
+            die: Arc::new(move || {
+                // Its tasks go when the one that is dying has come to rest; the rest of the stage hears of it next.
+                dying.kill();
+                stage.on_death.lock().unwrap_or_else(PoisonError::into_inner).push(peer);
+            }),
+            transport: SimTransport { inner, ways: self.ways.clone(), peer },
+            handler_panics_one_in: self.handler_panics_one_in,
+            world: world.clone(),
+        };
+        {
+            let mut world = world.lock();
+            let view = &mut world.peers[peer.index()];
+            (view.running, view.must_reopen, view.doing) = (true, false, None);
+        }
+        let now = self.now();
+        let overdue: Vec<Operation> = {
+            let mut inbox = lock(&seat.inbox);
+            inbox.stop = false;
+            let later = inbox.operations.partition_point(|(at, _)| *at < now);
+            inbox.operations.drain(..later).map(|(_, operation)| operation).collect()
+        };
+        for operation in overdue {
+            let says = format!("operation {}: {peer} was down", operation.number);
+            world.record(Some(peer), What::Skipped { says });
+        }
+        let life = Life {
+            subject: self.subject.clone(),
+            context,
+            inbox: seat.inbox.clone(),
+            wake: seat.wake.clone(),
+        };
+        Box::pin(tasks.managed(Box::pin(life.live())))
+    }
+
+    /// Gives a user something to do.
+    pub(crate) fn assign(&self, operations: impl Iterator<Item = (Duration, Operation)>) {
+        for (at, operation) in operations {
+            if !self.exists(operation.peer) {
+                continue;
+            }
+            let seat = self.seat(operation.peer);
+            lock(&seat.inbox).operations.push_back((at, operation));
+            seat.wake.notify_one();
+        }
+    }
+
+    /// Whether the user of a peer has nothing left to do.
+    pub(crate) fn is_idle(&self, peer: PeerNumber) -> bool {
+        let seat = self.seat(peer);
+        let empty = lock(&seat.inbox).operations.is_empty();
+        drop(seat);
+        empty && self.world.lock().peers[peer.index()].doing.is_none()
+    }
+
+    /// What a user that is down does not get to do any more.
+    pub(crate) fn skip_operations(&self, peer: PeerNumber) {
+        lock(&self.seat(peer).inbox).operations.clear();
+    }
+
+    /// Asks a peer to close in order. [`Stage::runs`] tells when it has.
+    pub(crate) fn ask_to_stop(&self, peer: PeerNumber) {
+        let seat = self.seat(peer);
+        lock(&seat.inbox).stop = true;
+        seat.wake.notify_one();
+    }
+
+    /// Whether a peer that was asked has closed. Then its place is free for the next lifetime.
+    pub(crate) fn has_stopped(&self, peer: PeerNumber, floor: &dyn Floor) -> bool {
+        if self.world.lock().peers[peer.index()].running {
+            return false;
+        }
+        if let Some(tasks) = self.seat(peer).tasks.take() {
+            floor.clear(peer, tasks);
+        }
+        true
+    }
+
+    pub(crate) fn kill(&self, peer: PeerNumber, manner: Crash, floor: &dyn Floor) {
+        let Some(tasks) = self.seat(peer).tasks.take() else { return };
+        floor.clear(peer, tasks);
+        self.world.lock().peers[peer.index()].running = false;
+        self.world.lock().peers[peer.index()].doing = None;
+        self.world.record(Some(peer), What::Crashed { manner });
+    }
+
+    /// Drops everything that still runs, when all is over.
+    pub(crate) fn clear_all(&self, floor: &dyn Floor) {
+        for peer in self.peers() {
+            let tasks = self.seat(peer).tasks.take();
+            tasks.into_iter().for_each(|tasks| floor.clear(peer, tasks));
+        }
+    }
+
+    /// The peers that crashed within a commit since the last call.
+    pub(crate) fn take_dead(&self) -> Vec<PeerNumber> {
+        std::mem::take(&mut *self.on_death.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn pause(&self, peer: PeerNumber) {
+        if let Some(tasks) = &self.seat(peer).tasks {
+            tasks.pause();
+            self.world.record(Some(peer), What::Paused);
+        }
+    }
+
+    pub(crate) fn resume(&self, peer: PeerNumber) {
+        if let Some(tasks) = &self.seat(peer).tasks {
+            tasks.resume();
+            self.world.record(Some(peer), What::Resumed);
+        }
+    }
+
+    fn holdings(&self, peer: PeerNumber) -> Holdings {
+        self.world.lock().peers[peer.index()].holdings.clone()
+    }
+
+    /// Puts a copy of a device away. Of a directory this must be done while the peer is down.
+    pub(crate) fn back_up(&self, peer: PeerNumber) {
+        let holdings = self.holdings(peer);
+        let mut seat = self.seat(peer);
+        seat.backup = Some(seat.device.copy(holdings).expect("a device can be copied"));
+    }
+
+    pub(crate) fn has_backup(&self, peer: PeerNumber) -> bool {
+        self.seat(peer).backup.is_some()
+    }
+
+    /// Puts the last backup in the place of a device, whose peer is down.
+    pub(crate) fn restore(&self, peer: PeerNumber) {
+        let backup = self.seat(peer).backup.take().expect("the caller has looked");
+        self.replace(peer, backup);
+    }
+
+    /// Puts an empty device in the place of a device, whose peer is down.
+    pub(crate) fn wipe(&self, peer: PeerNumber) {
+        self.replace(peer, Device::default());
+    }
+
+    /// Puts a copy of one device in the place of another.
+    pub(crate) fn clone_device(&self, from: PeerNumber, into: PeerNumber) {
+        let holdings = self.holdings(from);
+        let copy = self.seat(from).device.copy(holdings).expect("a device can be copied");
+        self.replace(into, copy);
+    }
+
+    fn replace(&self, peer: PeerNumber, device: Device) {
+        let mut world = self.world.lock();
+        world.forget_what_only(peer, &device.holdings);
+        world.peers[peer.index()].holdings = device.holdings.clone();
+        world.peers[peer.index()].pending = None;
+        drop(world);
+        self.seat(peer).device = Arc::new(device);
+    }
+
+    /// All ways to and from a peer.
+    pub(crate) fn ways_of(&self, peer: PeerNumber) -> Vec<Direction> {
+        let others = self.peers().filter(move |other| *other != peer);
+        others
+            .flat_map(|other| [Direction { from: peer, to: other }, Direction { from: other, to: peer }])
+            .collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One lifetime of a peer: its software, and the user in front of it.
+struct Life {
+    subject: Arc<dyn Subject>,
+    context: PeerContext,
+    inbox: Arc<Mutex<Inbox>>,
+    wake: Arc<Notify>,
+}
+
+/// What a user does next.
+enum Next {
+    Act(Box<Operation>),
+    Wait(Option<Duration>),
+    Stop,
+    OpenAgain,
+}
+
+impl Life {
+    async fn live(self) {
+        let (world, peer) = (self.context.world.clone(), self.context.number);
+        loop {
+            let mut running = self.start().await;
+            world.record(Some(peer), What::Started);
+            let stop = self.use_it(&mut *running).await;
+            running.stop().await;
+            world.lock().peers[peer.index()].must_reopen = false;
+            if stop {
+                world.record(Some(peer), What::Stopped);
+                world.lock().peers[peer.index()].running = false;
+                return;
+            }
+            crate::marks::reach("a peer that had to be opened again");
+        }
+    }
+
+    async fn start(&self) -> Box<dyn Running> {
+        loop {
+            match self.subject.start(&self.context).await {
+                Ok(running) => return running,
+                Err(says) => {
+                    self.context.world.record(Some(self.context.number), What::Told { says });
+                    tokio::time::sleep(START_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Until the peer must stop, or be opened again. Returns whether it must stop.
+    async fn use_it(&self, running: &mut dyn Running) -> bool {
+        loop {
+            match self.next() {
+                Next::Stop => return true,
+                Next::OpenAgain => return false,
+                Next::Act(operation) => self.act(running, &operation).await,
+                Next::Wait(None) => self.wake.notified().await,
+                Next::Wait(Some(wait)) => {
+                    tokio::select! {
+                        biased;
+                        () = self.wake.notified() => {}
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Next {
+        if self.context.world.lock().peers[self.context.number.index()].must_reopen {
+            return Next::OpenAgain;
+        }
+        let now = (self.context.environment.elapsed)();
+        let mut inbox = lock(&self.inbox);
+        if inbox.stop {
+            return Next::Stop;
+        }
+        match inbox.operations.front() {
+            None => Next::Wait(None),
+            Some((at, _)) if *at > now => Next::Wait(Some(*at - now)),
+            Some(_) => {
+                let (_, operation) = inbox.operations.pop_front().expect("it is there");
+                // Marked as busy under the lock, so that nobody finds the user idle in between.
+                let doing = Doing { intends: Default::default(), seen: None, wrote: Vec::new() };
+                self.context.world.lock().peers[self.context.number.index()].doing = Some(doing);
+                Next::Act(Box::new(operation))
+            }
+        }
+    }
+
+    async fn act(&self, running: &mut dyn Running, operation: &Operation) {
+        let (world, peer) = (&self.context.world, self.context.number);
+        let says = if world.lock().recorder.wants_events() { words(operation) } else { String::new() };
+        world.record(Some(peer), What::Called { operation: operation.number, says });
+        let acted = running.act(&operation.action).await;
+        let doing = world.lock().peers[peer.index()].doing.take();
+        match acted {
+            Ok(()) => {
+                let wrote = doing.map(|doing| doing.wrote).unwrap_or_default();
+                let mut state = world.lock();
+                for (_, dot) in &wrote {
+                    if let Some(fact) = state.facts.get_mut(&(dot.incarnation, dot.stamp)) {
+                        fact.acknowledged = true;
+                    }
+                }
+                state.figures.acknowledged += 1;
+                drop(state);
+                let writes: Vec<WriteName> = wrote.iter().map(|(id, dot)| name(id, *dot)).collect();
+                world.record(Some(peer), What::Acknowledged { operation: operation.number, writes });
+            }
+            Err(error) => world.record(Some(peer), What::Failed { operation: operation.number, error }),
+        }
+    }
+}
+
+/// An operation, for people.
+fn words(operation: &Operation) -> String {
+    use crate::plan::Action;
+    match &operation.action {
+        Action::Put { document, value } => format!("put {document} {value}"),
+        Action::Edit { document, fields, ponders_ms } => {
+            let fields: Vec<String> =
+                fields.iter().map(|(field, value)| format!("{field}={value}")).collect();
+            let ponders =
+                if *ponders_ms > 0 { format!(", pondering {ponders_ms} ms") } else { String::new() };
+            format!("edit {document} {}{ponders}", fields.join(" "))
+        }
+        Action::Delete { document } => format!("delete {document}"),
+        Action::Bulk { documents } => format!("put {} documents in one commit", documents.len()),
+        Action::Settle { nth } => format!("settle conflict {nth}"),
+    }
+}

@@ -1,0 +1,315 @@
+//! The storage of a simulated peer: the adapter under test, watched by the observer and failing when the plan says so.
+//!
+//! An operation of the adapter runs to its end within one poll. Nothing else happens meanwhile, so that an adapter with threads of its
+//! own gives the same run each time; what a slow device would let happen in between is simulated after the operation took effect.
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use peerloom::core::{Batch, DocumentId, Record, Sequence, Store, StoreName};
+use peerloom::{CommitError, IdRange, PageLimits, Storage, StorageError};
+use tokio::sync::Notify;
+
+use crate::marks;
+use crate::outcome::Violation;
+use crate::plan::{Draw, Fate, PeerNumber};
+use crate::world::{Holdings, World, holdings_of};
+
+/// How long an operation may keep its thread waiting, in real time, before the run is given up.
+const OPERATION_MAX: Duration = Duration::from_secs(60);
+
+/// What the plan does to a peer's storage.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StorageFaults {
+    state: Arc<Mutex<Faults>>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    commits: Option<(u32, Fate)>,
+    reads: Option<u32>,
+    full: bool,
+    slow: Duration,
+    dies_in_commit: bool,
+}
+
+impl StorageFaults {
+    pub(crate) fn fail_commit(&self, after: u32, fate: Fate) {
+        self.lock().commits = Some((after, fate));
+    }
+
+    pub(crate) fn fail_read(&self, after: u32) {
+        self.lock().reads = Some(after);
+    }
+
+    pub(crate) fn fill(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    pub(crate) fn slow(&self, by: Duration) {
+        self.lock().slow = by;
+    }
+
+    /// The next commit does not return, because the peer crashes within it.
+    pub(crate) fn die_in_commit(&self) {
+        self.lock().dies_in_commit = true;
+    }
+
+    pub(crate) fn heal(&self) {
+        *self.lock() = Faults::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Faults> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_fails(&self) -> bool {
+        let mut faults = self.lock();
+        match &mut faults.reads {
+            Some(0) => faults.reads.take().is_some(),
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn commit_fails(&self) -> Option<Fate> {
+        let mut faults = self.lock();
+        if faults.full {
+            return Some(Fate::NotApplied);
+        }
+        match &mut faults.commits {
+            Some((0, _)) => faults.commits.take().map(|(_, fate)| fate),
+            Some((left, _)) => {
+                *left -= 1;
+                None
+            }
+            None => None,
+        }
+    }
+}
+
+/// Called when a commit is where the plan wants the crash.
+pub(crate) type Die = Arc<dyn Fn() + Send + Sync>;
+
+/// The storage of one lifetime of a peer.
+pub(crate) struct Watched {
+    pub(crate) inner: Arc<dyn Storage>,
+    pub(crate) seed: u64,
+    pub(crate) peer: PeerNumber,
+    pub(crate) world: World,
+    pub(crate) faults: StorageFaults,
+    pub(crate) die: Die,
+    /// Wakes the user when the store must be opened again.
+    pub(crate) wake: Arc<Notify>,
+}
+
+#[async_trait]
+impl Storage for Watched {
+    async fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StorageError> {
+        let inner = to_its_end(self.inner.open(name))?;
+        if *name == StoreName::node() {
+            return Ok(inner);
+        }
+        let found = to_its_end(holdings_of(&*inner))?;
+        self.compare(&found);
+        Ok(Arc::new(WatchedStore {
+            inner,
+            seed: self.seed,
+            peer: self.peer,
+            world: self.world.clone(),
+            faults: self.faults.clone(),
+            die: self.die.clone(),
+            wake: self.wake.clone(),
+        }))
+    }
+
+    async fn delete(&self, name: &StoreName) -> Result<(), StorageError> {
+        to_its_end(self.inner.delete(name))
+    }
+}
+
+impl Watched {
+    /// What was acknowledged must be there, and of a commit that was under way all or nothing.
+    fn compare(&self, found: &Holdings) {
+        let mut world = self.world.lock();
+        let peer = &mut world.peers[self.peer.index()];
+        let pending = peer.pending.take();
+        let holds = |expected: &Holdings| {
+            expected.documents == found.documents && expected.metadata == found.metadata
+        };
+        if holds(&peer.holdings) {
+            return;
+        }
+        if let Some(batch) = pending {
+            let mut after = peer.holdings.clone();
+            let applied = after.apply(&batch).is_ok();
+            if applied && holds(&after) {
+                drop(world);
+                return self.world.committed(self.peer, &batch);
+            }
+        }
+        let differs = |(id, held): (&DocumentId, _)| found.documents.get(id) != Some(held);
+        let document = peer.holdings.documents.iter().find(|entry| differs(*entry)).map(|(id, _)| id.clone());
+        let says = "after reopening, the storage does not hold what it had acknowledged";
+        let violation = Violation::of("what was acknowledged is durable", says).at(self.peer);
+        drop(world);
+        self.world.violate(match document {
+            Some(id) => violation.about(id.as_str()),
+            None => violation,
+        });
+    }
+}
+
+struct WatchedStore {
+    inner: Arc<dyn Store>,
+    seed: u64,
+    peer: PeerNumber,
+    world: World,
+    faults: StorageFaults,
+    die: Die,
+    wake: Arc<Notify>,
+}
+
+impl WatchedStore {
+    async fn read_like<T>(
+        &self,
+        operation: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        let answer = if self.faults.read_fails() {
+            marks::reach("a read failed");
+            Err(StorageError::Io { detail: "the plan says so".to_owned() })
+        } else {
+            to_its_end(operation)
+        };
+        self.take_a_while().await;
+        answer
+    }
+
+    /// Lets other tasks go on, and time pass on a slow device.
+    async fn take_a_while(&self) {
+        let slow = self.faults.lock().slow;
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
+        let mut draw = Draw::new(self.seed, ("yields", self.peer, self.world.now_us()));
+        for _ in 0..draw.below(3) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Applies a batch for good, and tells the observer.
+    fn apply(&self, batch: Batch) -> Result<(), CommitError> {
+        let told = batch.clone();
+        to_its_end(self.inner.commit(batch))?;
+        self.world.committed(self.peer, &told);
+        Ok(())
+    }
+
+    async fn crash_within(&self, batch: Batch) -> Result<(), CommitError> {
+        marks::reach("a crash within a commit");
+        if !batch.records.is_empty() && batch.metadata.iter().any(|(key, _)| key.starts_with(b"l")) {
+            marks::reach("a crash between a page and its commit");
+        }
+        let mut draw = Draw::new(self.seed, ("crash within", self.peer, self.world.now_us()));
+        if draw.chance(0.5) {
+            self.world.lock().peers[self.peer.index()].pending = Some(batch.clone());
+            // Whether it landed shows when the store is opened again.
+            let _ = to_its_end(self.inner.commit(batch));
+        }
+        (self.die)();
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Store for WatchedStore {
+    async fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError> {
+        self.read_like(self.inner.read(ids)).await
+    }
+
+    async fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+        self.read_like(self.inner.changes(after, limits)).await
+    }
+
+    async fn list(&self, range: IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
+        self.read_like(self.inner.list(range, limits)).await
+    }
+
+    async fn metadata(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        entries_max: NonZeroU32,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        self.read_like(self.inner.metadata(prefix, after, entries_max)).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
+        if std::mem::take(&mut self.faults.lock().dies_in_commit) {
+            return self.crash_within(batch).await;
+        }
+        let failed = || StorageError::Io { detail: "the plan says so".to_owned() };
+        let committed = match self.faults.commit_fails() {
+            None => self.apply(batch),
+            Some(Fate::NotApplied) if self.faults.lock().full => {
+                Err(CommitError::NotApplied(StorageError::Full))
+            }
+            Some(Fate::NotApplied) => Err(CommitError::NotApplied(failed())),
+            Some(fate) => {
+                marks::reach("a commit of unknown fate");
+                if fate == Fate::UnknownButApplied {
+                    self.apply(batch)?;
+                }
+                Err(CommitError::Unknown(failed()))
+            }
+        };
+        if matches!(committed, Err(CommitError::Unknown(_))) {
+            self.world.lock().peers[self.peer.index()].must_reopen = true;
+            self.wake.notify_one();
+        }
+        self.take_a_while().await;
+        committed
+    }
+
+    async fn close(&self) -> Result<(), StorageError> {
+        to_its_end(self.inner.close())
+    }
+}
+
+/// Runs a future of an adapter to its end. An adapter's own threads may work for it; the runtime's tasks may not.
+fn to_its_end<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut poll = move || -> Poll<T> { Pin::as_mut(&mut future).poll(&mut context) };
+    if let Poll::Ready(answer) = poll() {
+        return answer;
+    }
+    #[allow(clippy::disallowed_methods, reason = "an adapter's threads run in real time")]
+    let started = std::time::Instant::now();
+    loop {
+        std::thread::park_timeout(OPERATION_MAX);
+        if let Poll::Ready(answer) = poll() {
+            return answer;
+        }
+        assert!(
+            started.elapsed() < OPERATION_MAX,
+            "an operation of the storage does not end; it must not wait for a task of the runtime that calls it"
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! Peerloom itself: a node with one collection in one room.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use peerloom::core::DocumentId;
+use peerloom::{
+    Collection, ConflictHandler, Context, Dot, Environment, Error, Head, Node, Room, State, Storage, json,
+};
+use serde_json::Value;
+
+use super::{PeerContext, Running, Subject, TOPIC};
+use crate::device::StorageEnvironment;
+use crate::outcome::Violation;
+use crate::plan::{Action, Draw};
+use crate::storage::Watched;
+use crate::tasks::PlannedPanic;
+use crate::trace::What;
+use crate::world::Held;
+
+/// The collection of every simulated peer.
+const COLLECTION: &str = "documents";
+
+/// How many conflicts a user looks through.
+const CONFLICTS_LISTED: u32 = 100;
+
+/// Makes the storage of a peer at each of its starts.
+pub(crate) type MakeStorage = Arc<dyn Fn(&StorageEnvironment) -> Arc<dyn Storage> + Send + Sync>;
+
+/// Peerloom with some storage and some conflict handler.
+pub(crate) struct Peerloom {
+    pub(crate) storage: MakeStorage,
+    pub(crate) handler: Arc<dyn ConflictHandler>,
+}
+
+#[async_trait]
+impl Subject for Peerloom {
+    async fn start(&self, peer: &PeerContext) -> Result<Box<dyn Running>, String> {
+        let storage = Watched {
+            inner: (self.storage)(&peer.storage),
+            seed: peer.seed,
+            peer: peer.number,
+            world: peer.world.clone(),
+            faults: peer.storage_faults.clone(),
+            die: peer.die.clone(),
+            wake: peer.wake.clone(),
+        };
+        let words = |error: &dyn std::error::Error| format!("it does not start: {error}");
+        let opening = Node::builder(storage).environment(peer.environment.clone()).open();
+        let node = opening.await.map_err(|error| words(&error))?;
+        peer.world.lock().peers[peer.number.index()].replica = Some(node.replica_id());
+        let handler =
+            Panicking { inner: self.handler.clone(), seed: peer.seed, one_in: peer.handler_panics_one_in };
+        let opening = node.collection::<Value>(COLLECTION).handler(handler).open();
+        let documents = match opening.await {
+            Ok(documents) => documents,
+            Err(error) => {
+                let _ = node.close().await;
+                return Err(words(&error));
+            }
+        };
+        let joining = node.room(TOPIC).share(&documents).join(peer.transport.clone());
+        let room = joining.await.map_err(|error| words(&error))?;
+        listen(&room, peer);
+        Ok(Box::new(Installed { peer: peer.clone(), node, documents, _room: room }))
+    }
+}
+
+/// Writes what the room tells its application into the trace.
+fn listen(room: &Room, peer: &PeerContext) {
+    let (mut events, world, number) = (room.events(), peer.world.clone(), peer.number);
+    peer.environment.spawn(Box::pin(async move {
+        while let Some(event) = events.next().await {
+            if let peerloom::RoomEvent::IdentityChanged { replica } = &event {
+                world.lock().peers[number.index()].replica = Some(*replica);
+            }
+            let recorded = world.lock().recorder.wants_events();
+            let says = if recorded { format!("{event:?}") } else { String::new() };
+            world.record(Some(number), What::Told { says });
+        }
+    }));
+}
+
+struct Installed {
+    peer: PeerContext,
+    node: Node,
+    documents: Collection<Value>,
+    _room: Room,
+}
+
+#[async_trait]
+impl Running for Installed {
+    async fn act(&mut self, action: &Action) -> Result<(), String> {
+        self.perform(action).await.map_err(|error| error.to_string())?;
+        self.read_what_was_written().await;
+        Ok(())
+    }
+
+    async fn stop(self: Box<Self>) {
+        if let Err(error) = self.node.close().await {
+            let says = format!("it does not close: {error}");
+            self.peer.world.record(Some(self.peer.number), What::Told { says });
+        }
+    }
+}
+
+impl Installed {
+    async fn perform(&self, action: &Action) -> Result<(), Error> {
+        match action {
+            Action::Put { document, value } => {
+                self.intend([(document, Some(value))], None);
+                self.documents.put(document.as_str(), value).await
+            }
+            Action::Bulk { documents } => {
+                self.intend(documents.iter().map(|(id, value)| (id, Some(value))), None);
+                self.documents.put_many(documents.iter().map(|(id, value)| (id.as_str(), value))).await
+            }
+            Action::Delete { document } => {
+                self.intend([(document, None)], None);
+                self.documents.remove(document.as_str()).await.map(drop)
+            }
+            Action::Edit { document, fields, ponders_ms } => {
+                let Some(mut draft) = self.documents.read(document.as_str()).await? else { return Ok(()) };
+                if *ponders_ms > 0 {
+                    tokio::time::sleep(Duration::from_millis(*ponders_ms)).await;
+                }
+                edit(&mut draft, fields);
+                self.intend([(document, Some(&*draft))], Some(draft.context().clone()));
+                self.documents.save(draft).await
+            }
+            Action::Settle { nth } => {
+                let mut page = self.documents.conflicts(None, CONFLICTS_LISTED).await?;
+                if page.conflicts.is_empty() {
+                    return Ok(());
+                }
+                let conflict = page.conflicts.swap_remove(*nth as usize % page.conflicts.len());
+                let view = conflict.view.as_ref().ok().cloned().flatten();
+                let id = conflict.id.as_str().to_owned();
+                self.intend([(&id, view.as_ref())], Some(conflict.context().clone()));
+                match view {
+                    Some(view) => self.documents.settle(conflict, &view).await,
+                    None => self.documents.settle_by_removing(conflict).await,
+                }
+            }
+        }
+    }
+
+    /// Tells the observer what the user is about to write.
+    fn intend<'v>(
+        &self,
+        writes: impl IntoIterator<Item = (&'v String, Option<&'v Value>)>,
+        seen: Option<Context>,
+    ) {
+        let bodies = writes.into_iter().filter_map(|(id, value)| {
+            let body =
+                value.map(|value| json::to_canonical(value).expect("plans hold values that can be written"));
+            Some((DocumentId::new(id.as_str()).ok()?, body))
+        });
+        let intends: BTreeMap<DocumentId, Option<Bytes>> = bodies.collect();
+        let mut world = self.peer.world.lock();
+        if let Some(doing) = &mut world.peers[self.peer.number.index()].doing {
+            doing.intends = intends;
+            doing.seen = seen;
+        }
+    }
+
+    /// What the user has just written is in what the user reads.
+    async fn read_what_was_written(&self) {
+        let wrote: Vec<(DocumentId, Dot)> = {
+            let world = self.peer.world.lock();
+            let doing = world.peers[self.peer.number.index()].doing.as_ref();
+            doing.map(|doing| doing.wrote.clone()).unwrap_or_default()
+        };
+        // Of a bulk the ends will do.
+        let ends = [wrote.first(), wrote.last()];
+        for (id, dot) in ends.into_iter().flatten() {
+            let before = self.held(id);
+            let shown = match self.documents.read(id.clone()).await {
+                Ok(Some(draft)) => dot.is_in(draft.context()),
+                // Deleted by somebody; or it has just changed, and then there is nothing to compare with.
+                Ok(None) => before.view.is_none() || self.held(id).version != before.version,
+                // A read that the plan lets fail says nothing.
+                Err(_) => true,
+            };
+            if !shown {
+                let says = "a user does not see what was just written and acknowledged";
+                let violation = Violation::of("users read their writes", says).at(self.peer.number);
+                self.peer.world.violate(violation.about(id.as_str()));
+            }
+        }
+    }
+}
+
+impl Installed {
+    /// A document that the observer has seen at this peer.
+    fn held(&self, id: &DocumentId) -> Held {
+        let world = self.peer.world.lock();
+        let held = world.peers[self.peer.number.index()].holdings.documents.get(id);
+        held.expect("what was written was committed").clone()
+    }
+}
+
+/// Sets fields of a value, or replaces one that has no fields.
+fn edit(value: &mut Value, fields: &[(String, Value)]) {
+    let Value::Object(object) = value else {
+        if let Some((_, first)) = fields.first() {
+            *value = first.clone();
+        }
+        return;
+    };
+    for (field, to) in fields {
+        match to {
+            Value::Null => drop(object.remove(field)),
+            to => drop(object.insert(field.clone(), to.clone())),
+        }
+    }
+}
+
+/// A conflict handler that panics at some conflicts, the same ones on every peer.
+struct Panicking {
+    inner: Arc<dyn ConflictHandler>,
+    seed: u64,
+    one_in: Option<u32>,
+}
+
+impl ConflictHandler for Panicking {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+
+    fn resolve(&self, heads: &[Head]) -> State {
+        let dots: Vec<Dot> = heads.iter().map(|head| head.dot).collect();
+        let draws =
+            |one_in: u32| Draw::new(self.seed, ("handler panics", dots)).below(one_in.max(1).into()) == 0;
+        if self.one_in.is_some_and(draws) {
+            crate::marks::reach("a conflict handler that panics");
+            std::panic::panic_any(PlannedPanic);
+        }
+        self.inner.resolve(heads)
+    }
+
+    fn annotate(&self, seen: Option<&State>, next: &State, dot: Dot) -> Bytes {
+        self.inner.annotate(seen, next, dot)
+    }
+}
