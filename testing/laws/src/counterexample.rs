@@ -102,9 +102,11 @@ fn comparison(columns: &[(String, State)], places: &[Pointer]) -> Vec<Vec<String
 fn room_of_three(subject: &Subject, history: &History, places: &[Pointer]) -> String {
     let place = places.iter().find(|place| place.depth() > 0).cloned().unwrap_or_default();
     let about = if place.depth() == 0 { "shows".to_string() } else { format!("shows at {place}") };
+    let is_about_deletion = place.depth() == 0 && history.deletes();
     let mut rows = vec![vec![format!("A room of three {about}"), "A".into(), "B".into(), "C".into()]];
     let mut row = |title: &str, room: &Room<'_>| {
         let cells = Who::ALL.map(|who| match room.view(who) {
+            Ok(Some(state)) if is_about_deletion && !state.deleted => "the document".to_string(),
             Ok(Some(state)) => cell(&state, &place),
             Ok(None) => "nothing".to_string(),
             Err(Panicked(_)) => "(the handler panics)".to_string(),

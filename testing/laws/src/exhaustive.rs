@@ -59,6 +59,25 @@ pub(crate) fn pairs(shape: &Shape, sample: &Value) -> impl Iterator<Item = Histo
     })
 }
 
+/// The same with a write on top of a conflict: A and B write, A takes over what B has and writes, and C writes meanwhile.
+pub(crate) fn settlings(shape: &Shape, sample: &Value) -> impl Iterator<Item = History> {
+    let documents = few_documents(shape, sample);
+    let few = documents.iter().step_by(documents.len().div_ceil(4)).cloned();
+    let outcomes: Vec<Option<Value>> = few.map(Some).chain([None]).collect();
+    let (first, count) = (documents[0].clone(), outcomes.len());
+    (0..count.pow(4)).map(move |number| {
+        let write = |by: Who, place: u32| Step::Write {
+            by,
+            clock_ms: 1000 * i64::from(place + 1),
+            reading: Reading::Now,
+            edits: edits_to(&first, outcomes[number / count.pow(place) % count].as_ref()),
+        };
+        let takes = Step::Take { by: Who::A, from: Who::B };
+        let steps = vec![write(Who::A, 0), write(Who::B, 1), takes, write(Who::A, 2), write(Who::C, 3)];
+        History { steps, first: first.clone(), origin: Origin::There }
+    })
+}
+
 /// All documents over a few values of a few fields. The rest is as in the sample.
 pub(crate) fn few_documents(shape: &Shape, sample: &Value) -> Vec<Value> {
     let mut documents = vec![sample.clone()];

@@ -113,6 +113,11 @@ impl History {
         history
     }
 
+    pub(crate) fn deletes(&self) -> bool {
+        let deletes = |edit: &Edit| matches!(edit, Edit::Delete | Edit::DeleteKeepingContent);
+        self.steps.iter().any(|step| matches!(step, Step::Write { edits, .. } if edits.iter().any(deletes)))
+    }
+
     pub(crate) fn writers(&self) -> Vec<Who> {
         let writes =
             |who: &Who| self.steps.iter().any(|step| matches!(step, Step::Write { by, .. } if by == who));

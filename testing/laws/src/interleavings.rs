@@ -1,17 +1,126 @@
-//! TODO
+//! The real sessions in every order of everything that happens in them, with the handler under test.
+//!
+//! The sessions, replicas and rules are those of `peerloom-core`, and the driver around them is `peerloom-model`. What is too
+//! large to be searched is walked through at random, and the report says which of both it was.
+
 use std::time::Instant;
 
 use crate::generate::Generator;
 use crate::law::Law;
-use crate::report::{Outcome, Row};
+#[cfg(not(feature = "interleavings"))]
+use crate::report::Outcome;
+use crate::report::Row;
 use crate::subject::Subject;
 
-pub(crate) fn explored(_subject: &Subject, _generator: &Generator, began: Instant) -> Row {
-    Row {
-        law: Law::EveryInterleaving,
-        outcome: Outcome::Skipped("todo".into()),
-        cases: 0,
-        tried: String::new(),
-        elapsed: began.elapsed(),
+/// How much is searched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Depth {
+    /// Seconds.
+    Usual,
+    /// Minutes.
+    Thorough,
+}
+
+#[cfg(not(feature = "interleavings"))]
+pub(crate) fn explored(_: &Subject, _: &Generator, _: Depth, began: Instant) -> Row {
+    let outcome = Outcome::Skipped("built without the feature interleavings".into());
+    Row { law: Law::EveryInterleaving, outcome, cases: 0, tried: String::new(), elapsed: began.elapsed() }
+}
+
+#[cfg(feature = "interleavings")]
+pub(crate) use explored::explored;
+
+#[cfg(feature = "interleavings")]
+mod explored {
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use peerloom_core::{ConflictHandler, Dot, Head, State, json};
+    use peerloom_model::{Content, HANDLED, Report, Scope, Search, Users, explore_with};
+    use serde_json::Value;
+
+    use super::{Depth, Generator, Instant, Law, Row, Subject};
+    use crate::checks::Evidence;
+    use crate::counterexample::Counterexample;
+    use crate::exhaustive::few_documents;
+    use crate::history::History;
+    use crate::report::{Outcome, grouped};
+
+    /// How many states are walked through where not all can be seen.
+    const WALKED_STATES: NonZeroUsize = NonZeroUsize::new(10_000).expect("above zero");
+
+    pub(crate) fn explored(subject: &Subject, generator: &Generator, depth: Depth, began: Instant) -> Row {
+        let sample = &generator.source.samples[0];
+        let users = Users::new(Arc::new(LastWriteOnPanic(subject.clone())), contents(generator, sample));
+        let (mut told, mut states) = (Vec::new(), 0);
+        for scope in HANDLED {
+            let report = explore(&users, scope, depth);
+            states += report.unique_states;
+            let seen = if report.finished { "exhaustive over" } else { "walks through" };
+            told.push(format!("{}: {seen} {} states", report.scope, grouped(report.unique_states as u64)));
+            if let Some(finding) = report.findings.first() {
+                let what =
+                    format!("in a {}, \"{}\" fails:\n{}", report.scope, finding.property, finding.story);
+                let evidence = Evidence { what, ..Evidence::default() };
+                let history = History::untouched(sample.clone());
+                let broken = Counterexample::new(Law::EveryInterleaving, subject, history, &evidence);
+                return row(Outcome::Broken(Box::new(broken)), states, &told, began);
+            }
+        }
+        row(Outcome::Held, states, &told, began)
+    }
+
+    fn explore(users: &Users, scope: &Scope, depth: Depth) -> Report {
+        let mut scope = scope.clone();
+        let is_small = match (scope.replicas, scope.edges.len()) {
+            (2, _) => true,
+            (_, 2) => {
+                // Two writes are a third of the states of three.
+                scope.budget.writes = if depth == Depth::Thorough { 3 } else { 2 };
+                true
+            }
+            _ => depth == Depth::Thorough,
+        };
+        if is_small {
+            explore_with(users.clone(), scope, Search::Deepest, None)
+        } else {
+            explore_with(users.clone(), scope, Search::Walks { seed: 0 }, Some(WALKED_STATES))
+        }
+    }
+
+    fn row(outcome: Outcome, states: usize, told: &[String], began: Instant) -> Row {
+        let (tried, elapsed) = (told.join(", "), began.elapsed());
+        Row { law: Law::EveryInterleaving, outcome, cases: states as u64, tried, elapsed }
+    }
+
+    /// Some of the few documents, and a deletion.
+    fn contents(generator: &Generator, sample: &Value) -> Vec<Content> {
+        let documents = few_documents(&generator.shape, sample);
+        let step = (documents.len() / 4).max(1);
+        let written = documents.iter().rev().step_by(step).map(|document| Content {
+            deleted: false,
+            body: json::to_canonical(document).unwrap_or_default(),
+        });
+        let mut contents: Vec<Content> = written.take(4).collect();
+        contents.insert(contents.len().min(3), Content { deleted: true, body: Bytes::new() });
+        contents
+    }
+
+    /// Production goes on with the last write where a handler panics.
+    struct LastWriteOnPanic(Subject);
+
+    impl ConflictHandler for LastWriteOnPanic {
+        fn id(&self) -> &str {
+            self.0.handler.id()
+        }
+
+        fn resolve(&self, heads: &[Head]) -> State {
+            self.0.resolve(heads).unwrap_or_else(|_| heads[heads.len() - 1].state.clone())
+        }
+
+        fn annotate(&self, seen: Option<&State>, next: &State, dot: Dot) -> Bytes {
+            self.0.annotate(seen, next, dot).unwrap_or_default()
+        }
     }
 }

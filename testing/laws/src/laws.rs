@@ -15,6 +15,7 @@ use crate::documents::{Documents, DocumentsError};
 use crate::exhaustive;
 use crate::generate::{Focus, Generator};
 use crate::history::History;
+use crate::interleavings::{Depth, explored};
 use crate::law::{Law, Skip};
 use crate::pointer::MalformedPointer;
 use crate::processes::{self, OtherProcesses, PROCESSES, ProcessError};
@@ -27,6 +28,8 @@ use crate::subject::{Deletion, Panicked, Subject};
 const CASES: u64 = 256;
 /// How many cases are drawn for each that a law says something about, at most.
 const DRAWN_PER_CASE_MAX: u64 = 8;
+/// From how many random cases on the sessions are searched thoroughly, too.
+const THOROUGH_CASES: u64 = 10_000;
 /// The most histories that other processes are asked about.
 const ASKED_MAX: usize = 20_000;
 /// With how many versions in conflict calls are timed.
@@ -155,7 +158,7 @@ impl Laws {
     }
 
     /// How many random cases each law is tried on, beside the small scope. The default is 256. The environment variable `CASES`
-    /// counts more than this.
+    /// counts more than this. From 10,000 on, sessions are searched for minutes, too.
     #[must_use]
     pub fn cases(mut self, cases: u64) -> Self {
         self.cases = cases;
@@ -247,8 +250,15 @@ impl Laws {
         match checks::check(law) {
             Some((focus, _)) => self.search(law, focus, &generator, began),
             None if law == Law::CostPerCall => Ok(self.time(&generator, began)),
-            None => Ok(crate::interleavings::explored(&self.subject, &generator, began)),
+            None => {
+                let depth = if self.count()? >= THOROUGH_CASES { Depth::Thorough } else { Depth::Usual };
+                Ok(explored(&self.subject, &generator, depth, began))
+            }
         }
+    }
+
+    fn count(&self) -> Result<u64, LawsError> {
+        Ok(variable("CASES")?.unwrap_or(self.cases))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -267,16 +277,16 @@ impl Laws {
             Some(path) => regressions::kept(path, law)?,
             None => Vec::new(),
         };
-        let (count, seed) =
-            (variable("CASES")?.unwrap_or(self.cases), variable("SEED")?.unwrap_or(self.seed));
+        let (count, seed) = (self.count()?, variable("SEED")?.unwrap_or(self.seed));
         let sample = generator
             .source
             .samples
             .iter()
             .max_by_key(|sample| sample.as_object().map(|fields| fields.len()));
         let sample = sample.expect("there is at least one");
-        let small =
-            exhaustive::pairs(&generator.shape, sample).chain(exhaustive::triples(&generator.shape, sample));
+        let small = exhaustive::pairs(&generator.shape, sample)
+            .chain(exhaustive::triples(&generator.shape, sample))
+            .chain(exhaustive::settlings(&generator.shape, sample));
         let mut asked: Vec<History> = Vec::new();
         let mut found = None;
         for (history, kind) in kept

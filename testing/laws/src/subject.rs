@@ -112,8 +112,15 @@ impl Subject {
 }
 
 /// The content of a state, or `None` if it has none that is JSON.
+///
+/// As documents are written: `2.0` is `2`, which other programs may write for it.
 pub(crate) fn content(state: &State) -> Option<Value> {
-    json::parse(&state.body).ok()
+    let content = json::parse(&state.body).ok()?;
+    let has_points = state.body.windows(2).any(|pair| matches!(pair, [b'0'..=b'9', b'.' | b'e' | b'E']));
+    if !has_points {
+        return Some(content);
+    }
+    json::parse(&json::to_canonical(&content).ok()?).ok()
 }
 
 /// The content of a state that is not deleted.

@@ -1,6 +1,7 @@
 //! Runs the checker on a scope and tells what it found.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, UniformChooser};
@@ -9,6 +10,7 @@ use crate::model::{Action, RoomModel, Scope};
 use crate::oracles::SETTLES;
 use crate::room::Room;
 use crate::story;
+use crate::users::Users;
 
 /// How a scope is searched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,8 +92,10 @@ pub fn explore(scope: Scope, search: Search, threads: usize, limit: Option<Durat
     let walks = matches!(search, Search::Walks { .. });
     // Walks would begin anew for ever; they have the checker's own limit.
     let until = limit.filter(|_| !walks).map(|limit| began + limit);
-    let builder =
-        RoomModel::new(scope, until).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let builder = RoomModel::new(scope, Users::default(), until)
+        .checker()
+        .threads(threads)
+        .finish_when(HasDiscoveries::AnyFailures);
     let builder = match limit.filter(|_| walks) {
         Some(limit) => builder.timeout(limit),
         None => builder,
@@ -102,6 +106,25 @@ pub fn explore(scope: Scope, search: Search, threads: usize, limit: Option<Durat
         Search::Walks { seed } => report(name, began, &builder.spawn_simulation(seed, UniformChooser).join()),
     };
     report.finished = !walks && limit.is_none_or(|limit| report.elapsed < limit);
+    report
+}
+
+/// Like [`explore`] in one thread, with users who run a conflict handler of their own and write documents of their own.
+///
+/// Ends after about so many states, if it is said, wherever it is then. Random walks need it said.
+pub fn explore_with(users: Users, scope: Scope, search: Search, states_max: Option<NonZeroUsize>) -> Report {
+    let (name, began) = (scope.name, Instant::now());
+    let mut builder = RoomModel::new(scope, users, None).checker().finish_when(HasDiscoveries::AnyFailures);
+    if let Some(states_max) = states_max {
+        builder = builder.target_state_count(states_max.get());
+    }
+    let mut report = match search {
+        Search::Nearest => report(name, began, &builder.spawn_bfs().join()),
+        Search::Deepest => report(name, began, &builder.spawn_dfs().join()),
+        Search::Walks { seed } => report(name, began, &builder.spawn_simulation(seed, UniformChooser).join()),
+    };
+    let walks = matches!(search, Search::Walks { .. });
+    report.finished = !walks && states_max.is_none_or(|states_max| report.states < states_max.get());
     report
 }
 

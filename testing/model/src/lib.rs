@@ -8,24 +8,31 @@
 //! by the order of the steps. What depends on real delays, on many documents or on large rooms is for the simulator.
 //!
 //! To prove that the properties notice what they should, each rule of the design can be removed from core with
-//! [`without`]; a counterexample must then be found.
+//! `without` (feature `broken-rules`); a counterexample must then be found.
 
 mod explore;
 mod frames;
 mod model;
 mod oracles;
 mod room;
+#[cfg(feature = "broken-rules")]
 mod rules;
 mod scopes;
 mod shared;
 mod step;
 mod store;
 mod story;
+mod users;
 mod writes;
 
-pub use explore::{Finding, Report, Search, explore};
+pub use explore::{Finding, Report, Search, explore, explore_with};
 pub use model::{Landmark, Scope, Start, Waits};
+#[cfg(feature = "broken-rules")]
 pub use peerloom_core::broken::Rule;
 pub use room::Budget;
+#[cfg(feature = "broken-rules")]
 pub use rules::{RULES, rule_named, without};
-pub use scopes::{LARGE, SMALL, catching};
+#[cfg(feature = "broken-rules")]
+pub use scopes::catching;
+pub use scopes::{HANDLED, LARGE, SMALL};
+pub use users::{Content, Users};

@@ -14,6 +14,7 @@ use crate::room::{Budget, Node, Room, Terms};
 use crate::shared::Shared;
 use crate::step::{NOW, Step, replica};
 use crate::store::Store;
+use crate::users::Users;
 use crate::writes::Chronicle;
 
 /// The bounds of an exploration: how large the room is, and what may happen in it how often.
@@ -118,6 +119,7 @@ pub(crate) enum Action {
 #[derive(Clone, Debug)]
 pub(crate) struct RoomModel {
     pub(crate) scope: Scope,
+    pub(crate) users: Users,
     /// Both sessions of each connection after the handshake, with nothing shared yet.
     greeted: Vec<[Session; 2]>,
     /// Where each replica's readers keep their checkpoints.
@@ -128,11 +130,11 @@ pub(crate) struct RoomModel {
 
 impl RoomModel {
     /// The rooms of a scope, those that are reached until then.
-    pub(crate) fn new(scope: Scope, until: Option<Instant>) -> Self {
+    pub(crate) fn new(scope: Scope, users: Users, until: Option<Instant>) -> Self {
         let greeted = scope.edges.iter().map(|&(left, right)| greet([left, right])).collect();
         let key = |replica| checkpoint_key(&identity(replica).replica_id(), None);
         let checkpoint_keys = (0..scope.replicas).map(key).collect();
-        Self { scope, greeted, checkpoint_keys, until }
+        Self { scope, users, greeted, checkpoint_keys, until }
     }
 
     pub(crate) fn greeted(&self, connection: usize) -> &[Session; 2] {

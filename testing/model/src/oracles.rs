@@ -9,7 +9,7 @@ use crate::frames::{self, Kind};
 use crate::model::{Landmark, RoomModel};
 use crate::room::{Room, Work, document_id};
 use crate::step::NOW;
-use crate::writes::Writes;
+use crate::writes::{WriteName, Writes};
 
 /// From one in this many states the way to a quiet room is tried. The search meets all orders of the steps anyway; this finds
 /// rooms that never come to rest.
@@ -43,18 +43,23 @@ pub(crate) fn properties(model: &RoomModel) -> Vec<Property<RoomModel>> {
 }
 
 /// Each copy has just the heads that its writes make, and the view that these heads make.
-fn heads_are_right(_: &RoomModel, room: &Room) -> bool {
+fn heads_are_right(model: &RoomModel, room: &Room) -> bool {
     (0..room.nodes.len()).all(|replica| {
         room.documents().into_iter().all(|document| {
             let heads = room.chronicle.heads(room.included(replica, document));
             let Some(record) = room.nodes[replica].store.read(&document_id(document)) else {
                 return heads.is_empty();
             };
-            let names: Vec<String> = heads.iter().map(|(_, name)| name.to_string()).collect();
             let dots = heads.iter().map(|(dot, _)| *dot);
+            let is_written = |(head, (_, name)): (&Head, &(Dot, WriteName))| {
+                let content = model.users.content(*name);
+                head.state.body == content.body && head.state.deleted == content.deleted
+            };
+            let made =
+                record.document.in_conflict().then(|| model.users.clone().resolve(record.document.heads()));
             record.document.heads().iter().map(|head| head.dot).eq(dots)
-                && record.document.heads().iter().zip(&names).all(|(head, name)| head.state.body == *name)
-                && record.view().body == names.join("+")
+                && record.document.heads().iter().zip(&heads).all(is_written)
+                && made.is_none_or(|made| made.as_ref() == Some(record.view()))
         })
     })
 }

@@ -1,5 +1,6 @@
 //! The scopes: what is explored in every test run, what takes longer, and where each missing rule is noticed.
 
+#[cfg(feature = "broken-rules")]
 use peerloom_core::broken::Rule;
 
 use crate::model::{Landmark, Scope, Start, Waits};
@@ -31,6 +32,9 @@ pub const SMALL: &[Scope] = &[
     TRIANGLE_EFFECTS,
 ];
 
+/// What is explored with a conflict handler of somebody's own: three writes to one document, in every order of everything.
+pub const HANDLED: &[Scope] = &[HANDLED_PAIR, HANDLED_LINE, HANDLED_TRIANGLE];
+
 /// What takes minutes, some of it hours.
 pub const LARGE: &[Scope] = &[
     TRIANGLE_TWO_WRITERS,
@@ -44,6 +48,7 @@ pub const LARGE: &[Scope] = &[
 ];
 
 /// The scope in which it is noticed that a rule is missing.
+#[cfg(feature = "broken-rules")]
 pub const fn catching(rule: Rule) -> Scope {
     let scope = match rule {
         Rule::SessionIdentity => PAIR_CRASHES,
@@ -159,6 +164,15 @@ const PAIR_EVERYTHING: Scope = Scope {
     ..PAIR
 };
 
+const HANDLED_PAIR: Scope = Scope {
+    name: "pair",
+    documents: 1,
+    budget: Budget { writes: 3, ..NEVER },
+    waits: NOTHING_WAITS,
+    settles: false,
+    ..PAIR
+};
+
 // Three in a line: what the ends write is relayed by the one between.
 
 const LINE_QUIET: Scope = Scope {
@@ -183,6 +197,9 @@ const LINE_RESTORES: Scope = Scope {
     budget: Budget { writes: 2, restores: 1, ..NEVER },
     ..LINE_QUIET
 };
+
+const HANDLED_LINE: Scope =
+    Scope { budget: Budget { writes: 3, ..NEVER }, settles: false, name: "line", ..LINE_QUIET };
 
 // Three in a triangle: everybody hears everybody, so what is relayed is held back.
 
@@ -215,6 +232,14 @@ const TRIANGLE_TWO_WRITERS: Scope = Scope {
     writers: &[0, 1],
     budget: Budget { writes: 2, ..NEVER },
     ..TRIANGLE_QUIET
+};
+
+const HANDLED_TRIANGLE: Scope = Scope {
+    name: "triangle",
+    documents: 1,
+    settles: false,
+    reaches: &[Landmark::Conflict],
+    ..TRIANGLE_TWO_WRITERS
 };
 
 const TRIANGLE_DISCONNECTS: Scope = Scope {

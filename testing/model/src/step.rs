@@ -11,7 +11,8 @@ use crate::model::{Action, RoomModel, Seeing};
 use crate::room::{Answer, COLLECTION, End, Node, Reading, Room, Terms, Work, document_id};
 use crate::shared::Shared;
 use crate::store::Store;
-use crate::writes::{Append, Fact, WriteName, incarnation};
+use crate::users::Content;
+use crate::writes::{Fact, WriteName, incarnation};
 
 /// Time stands still: whatever may wait is due at once, and how long it waits is left to the order of the steps.
 pub(crate) const NOW: Now = Now { monotonic: Duration::from_secs(1), unix_ms: 1 };
@@ -87,15 +88,16 @@ impl Step<'_> {
         };
         let name = WriteName::new(replica, usize::from(self.room.nodes[replica].writes));
         let id = document_id(document);
+        let Content { deleted, body } = self.model.users.content(name);
+        let mut users = self.model.users.clone();
         let node = self.node(replica);
         node.writes += 1;
         let fresh = incarnation(replica, node.openings + 1);
         let local = node.store.read(&id).cloned();
         let mut transaction = node.replica.begin(NOW, fresh, [(id.clone(), local)]);
-        let body = name.to_string().into();
-        let write = Write { id, deleted: false, body, seen, condition: Condition::None };
-        let written = transaction.write(write, &mut Append).expect("within all limits");
-        let (batch, committable, _) = transaction.finish(&mut Append);
+        let write = Write { id, deleted, body, seen, condition: Condition::None };
+        let written = transaction.write(write, &mut users).expect("within all limits");
+        let (batch, committable, _) = transaction.finish(&mut users);
         let chronicle = self.room.chronicle.edit();
         chronicle.facts.insert(name, Fact { document, dot: written.dot, seen: of });
         chronicle.owed = chronicle.owed.with(name);
@@ -160,7 +162,7 @@ impl Step<'_> {
             let share = Share {
                 name: CollectionName::new("notes").expect("a valid name"),
                 schema_version: 1,
-                handler: "append".into(),
+                handler: self.model.users.handler().into(),
                 serves: true,
                 pulls: true,
                 filter: (terms == Terms::Filtered).then(|| "d0".into()),
@@ -253,13 +255,14 @@ impl Step<'_> {
                 Answer::Scanned { snapshot: node.replica.snapshot().clone(), records }
             }
             Work::Apply(page) => {
+                let mut users = self.model.users.clone();
                 let node = self.node(replica);
                 let fresh = incarnation(replica, node.openings + 1);
                 let read = |(id, _): &(DocumentId, Document)| (id.clone(), node.store.read(id).cloned());
                 let documents: Vec<_> = page.documents.iter().map(read).collect();
                 let mut transaction = node.replica.begin(NOW, fresh, documents);
                 transaction.apply(page);
-                let (batch, committable, mut outcome) = transaction.finish(&mut Append);
+                let (batch, committable, mut outcome) = transaction.finish(&mut users);
                 self.commit(replica, batch, committable, inputs);
                 Answer::Applied(outcome.pages.pop().expect("one page"))
             }

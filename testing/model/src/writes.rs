@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use peerloom_core::{ConflictHandler, Dot, Head, Incarnation, State};
+use peerloom_core::{Dot, Incarnation};
 
 /// The most writes of one replica that a set tells apart.
 const WRITES_PER_REPLICA: usize = 8;
@@ -24,6 +24,14 @@ impl fmt::Display for WriteName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (replica, number) = (self.0 as usize / WRITES_PER_REPLICA, self.0 as usize % WRITES_PER_REPLICA);
         write!(formatter, "{}{}", replica_name(replica).to_lowercase(), number + 1)
+    }
+}
+
+impl WriteName {
+    /// Writes are counted through three replicas: their first ones, then their second ones.
+    pub(crate) fn index(self) -> usize {
+        let (replica, number) = (self.0 as usize / WRITES_PER_REPLICA, self.0 as usize % WRITES_PER_REPLICA);
+        number * 3 + replica
     }
 }
 
@@ -95,35 +103,6 @@ impl Chronicle {
         let mut heads: Vec<_> = heads.map(|(name, fact)| (fact.dot, *name)).collect();
         heads.sort_by_key(|(dot, _)| dot.canonical());
         heads
-    }
-}
-
-/// Joins all versions into one text. Neither associative nor idempotent, so a replica that merged views would differ.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Append;
-
-impl ConflictHandler for Append {
-    fn id(&self) -> &str {
-        "append"
-    }
-
-    fn resolve(&self, heads: &[Head]) -> State {
-        let bodies: Vec<&[u8]> = heads.iter().map(|head| head.state.body.as_ref()).collect();
-        State { deleted: false, body: bodies.join(&b'+').into(), annotations: bytes::Bytes::new() }
-    }
-
-    fn annotate(&self, _seen: Option<&State>, _next: &State, _dot: Dot) -> bytes::Bytes {
-        bytes::Bytes::new()
-    }
-}
-
-impl peerloom_core::Resolver for Append {
-    fn resolve(&mut self, heads: &[Head]) -> Option<State> {
-        Some(ConflictHandler::resolve(self, heads))
-    }
-
-    fn annotate(&mut self, seen: Option<&State>, next: &State, dot: Dot) -> Option<bytes::Bytes> {
-        Some(ConflictHandler::annotate(self, seen, next, dot))
     }
 }
 

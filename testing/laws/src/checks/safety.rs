@@ -114,7 +114,10 @@ pub(super) fn closure(subject: &Subject, history: &History) -> Result<Verdict, P
         let shown = match json::parse(&view.body) {
             Ok(shown) => shown,
             Err(error) => {
-                return Ok(Verdict::broken(format!("the view is no document: {error}"), vec![("view", view)]));
+                return Ok(Verdict::broken(
+                    format!("the view is no document: {error}"),
+                    vec![("view", view)],
+                ));
             }
         };
         let round = json::to_canonical(&shown).ok().and_then(|body| json::parse(&body).ok());

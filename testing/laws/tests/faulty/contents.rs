@@ -15,7 +15,7 @@ fn last(versions: &[Map<String, Value>]) -> Map<String, Value> {
 }
 
 /// Notes when it has merged.
-pub const READS_THE_CLOCK: Folding = Folding {
+pub(crate) const READS_THE_CLOCK: Folding = Folding {
     id: "reads-the-clock",
     fold: |versions| {
         let mut merged = last(versions);
@@ -26,7 +26,7 @@ pub const READS_THE_CLOCK: Folding = Folding {
 };
 
 /// Collects the tags in a hash map.
-pub const WALKS_A_HASH_MAP: Folding = Folding {
+pub(crate) const WALKS_A_HASH_MAP: Folding = Folding {
     id: "walks-a-hash-map",
     fold: |versions| {
         let mut counts: HashMap<String, usize> = HashMap::new();
@@ -54,7 +54,7 @@ struct Todo {
 }
 
 /// Reads todos into a struct and writes them back.
-pub const DROPS_UNKNOWN_FIELDS: Folding = Folding {
+pub(crate) const DROPS_UNKNOWN_FIELDS: Folding = Folding {
     id: "drops-unknown-fields",
     fold: |versions| {
         let merged = last(versions);
@@ -65,7 +65,7 @@ pub const DROPS_UNKNOWN_FIELDS: Folding = Folding {
 };
 
 /// The mean of ratings, weighted by votes, of which there may be none.
-pub struct DividesByZero;
+pub(crate) struct DividesByZero;
 
 impl ConflictHandler for DividesByZero {
     fn id(&self) -> &str {
@@ -88,7 +88,7 @@ impl ConflictHandler for DividesByZero {
 }
 
 /// Keeps both texts where two differ.
-pub const APPENDS_FOR_EVER: Folding = Folding {
+pub(crate) const APPENDS_FOR_EVER: Folding = Folding {
     id: "appends-for-ever",
     fold: |versions| {
         let titles: Vec<&str> =
@@ -100,7 +100,7 @@ pub const APPENDS_FOR_EVER: Folding = Folding {
 };
 
 /// Takes the larger count, as JavaScript would.
-pub const ROUNDS_LARGE_INTEGERS: Folding = Folding {
+pub(crate) const ROUNDS_LARGE_INTEGERS: Folding = Folding {
     id: "rounds-large-integers",
     fold: |versions| {
         let counts = versions.iter().filter_map(|version| version.get("count")?.as_f64());
@@ -113,7 +113,7 @@ pub const ROUNDS_LARGE_INTEGERS: Folding = Folding {
 };
 
 /// Takes keys for equal that differ in case, and writes them small.
-pub const LOWERCASES_KEYS: Folding = Folding {
+pub(crate) const LOWERCASES_KEYS: Folding = Folding {
     id: "lowercases-keys",
     fold: |versions| {
         let entries = versions.iter().flatten();
@@ -122,7 +122,7 @@ pub const LOWERCASES_KEYS: Folding = Folding {
 };
 
 /// A priority that goes round in circles: whoever is next to the other one wins.
-pub const GOES_IN_CIRCLES: Folding = Folding {
+pub(crate) const GOES_IN_CIRCLES: Folding = Folding {
     id: "goes-in-circles",
     fold: |versions| {
         const ORDER: [&str; 3] = ["low", "high", "urgent"];

@@ -3,8 +3,8 @@
 mod contents;
 mod roles;
 
-pub use contents::*;
-pub use roles::*;
+pub(crate) use contents::*;
+pub(crate) use roles::*;
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use peerloom_core::{ConflictHandler, Dot, Head, State, json};
 use serde_json::{Map, Value};
 
 /// A handler that folds the contents of heads, the earliest first, and annotates nothing.
-pub struct Folding {
+pub(crate) struct Folding {
     pub id: &'static str,
     /// Of all versions that are not deleted.
     pub fold: fn(&[Map<String, Value>]) -> Map<String, Value>,
@@ -47,7 +47,7 @@ impl fmt::Debug for Folding {
 }
 
 /// The fields of a document that is one.
-pub fn fields(state: &State) -> Option<Map<String, Value>> {
+pub(crate) fn fields(state: &State) -> Option<Map<String, Value>> {
     match json::parse(&state.body) {
         Ok(Value::Object(fields)) => Some(fields),
         _ => None,
@@ -55,7 +55,7 @@ pub fn fields(state: &State) -> Option<Map<String, Value>> {
 }
 
 /// A document with these fields.
-pub fn state(fields: &Map<String, Value>) -> State {
+pub(crate) fn state(fields: &Map<String, Value>) -> State {
     let body = json::to_canonical(&Value::Object(fields.clone())).expect("no deeper than what was parsed");
     State { body, ..State::default() }
 }

@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::{Folding, fields, state};
 
 /// Takes the first version for the master's, which always wins.
-pub const HAS_A_MASTER: Folding = Folding { id: "has-a-master", fold: |versions| versions[0].clone() };
+pub(crate) const HAS_A_MASTER: Folding = Folding { id: "has-a-master", fold: |versions| versions[0].clone() };
 
 /// What was deleted once stays deleted, also after somebody has written it again.
-pub struct NeverForgetsADeletion;
+pub(crate) struct NeverForgetsADeletion;
 
 impl ConflictHandler for NeverForgetsADeletion {
     fn id(&self) -> &str {
@@ -33,7 +33,7 @@ impl ConflictHandler for NeverForgetsADeletion {
 }
 
 /// Merges the fields that changed since the base, which writers note, and which is not always there.
-pub struct NeedsABase;
+pub(crate) struct NeedsABase;
 
 impl ConflictHandler for NeedsABase {
     fn id(&self) -> &str {
@@ -62,7 +62,7 @@ impl ConflictHandler for NeedsABase {
 }
 
 /// Joins the fields of all versions, a tombstone's too, and forgets that it was one.
-pub struct BringsBackTheDead;
+pub(crate) struct BringsBackTheDead;
 
 impl ConflictHandler for BringsBackTheDead {
     fn id(&self) -> &str {
