@@ -17,6 +17,8 @@ use crate::subject::{Panicked, Subject, content};
 const ROWS_MAX: usize = 8;
 /// How much of a value it shows.
 const CELL_CHARS_MAX: usize = 36;
+/// How long lines of running text are.
+const LINE_CHARS_MAX: usize = 100;
 
 /// The smallest history found that breaks a law.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ impl fmt::Display for Counterexample {
         writeln!(formatter, "{} is broken: {}.\n", self.law, self.what)?;
         write!(formatter, "{}", self.history)?;
         write!(formatter, "{}", self.shown)?;
-        writeln!(formatter, "\nThe usual fix. {}", self.law.usual_fix())
+        writeln!(formatter, "\n{}", wrapped(&format!("The usual fix. {}", self.law.usual_fix())))
     }
 }
 
@@ -147,6 +149,24 @@ fn cell(state: &State, place: &Pointer) -> String {
         return text;
     }
     text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect()
+}
+
+/// A text in lines that fit a terminal.
+fn wrapped(text: &str) -> String {
+    let (mut wrapped, mut width) = (String::new(), 0);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > LINE_CHARS_MAX {
+            wrapped.push('\n');
+            width = 0;
+        } else if width > 0 {
+            wrapped.push(' ');
+            width += 1;
+        }
+        wrapped.push_str(word);
+        width += length;
+    }
+    wrapped
 }
 
 /// Columns under each other.

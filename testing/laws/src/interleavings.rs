@@ -47,8 +47,9 @@ mod explored {
     use crate::history::History;
     use crate::report::{Outcome, grouped};
 
-    /// How many states are walked through where not all can be seen.
+    /// How many states of a triangle are walked through. It has more than four million.
     const WALKED_STATES: NonZeroUsize = NonZeroUsize::new(10_000).expect("above zero");
+    const WALKED_STATES_THOROUGH: NonZeroUsize = NonZeroUsize::new(500_000).expect("above zero");
 
     pub(crate) fn explored(subject: &Subject, generator: &Generator, depth: Depth, began: Instant) -> Row {
         let sample = &generator.source.samples[0];
@@ -73,20 +74,15 @@ mod explored {
 
     fn explore(users: &Users, scope: &Scope, depth: Depth) -> Report {
         let mut scope = scope.clone();
-        let is_small = match (scope.replicas, scope.edges.len()) {
-            (2, _) => true,
-            (_, 2) => {
-                // Two writes are a third of the states of three.
-                scope.budget.writes = if depth == Depth::Thorough { 3 } else { 2 };
-                true
-            }
-            _ => depth == Depth::Thorough,
-        };
-        if is_small {
-            explore_with(users.clone(), scope, Search::Deepest, None)
-        } else {
-            explore_with(users.clone(), scope, Search::Walks { seed: 0 }, Some(WALKED_STATES))
+        if scope.edges.len() > 2 {
+            let states = if depth == Depth::Thorough { WALKED_STATES_THOROUGH } else { WALKED_STATES };
+            return explore_with(users.clone(), scope, Search::Walks { seed: 0 }, Some(states));
         }
+        if scope.replicas > 2 && depth == Depth::Usual {
+            // A twelfth of the states of three.
+            scope.budget.writes = 2;
+        }
+        explore_with(users.clone(), scope, Search::Deepest, None)
     }
 
     fn row(outcome: Outcome, states: usize, told: &[String], began: Instant) -> Row {

@@ -104,6 +104,7 @@ impl Laws {
             handler: Arc::new(handler),
             combines: Vec::new(),
             deletion: Deletion::NotDeclared,
+            merges_fields: true,
             equality: Arc::new(|left, right| left == right),
             validity: None,
             cost_max: Duration::from_millis(100),
@@ -181,9 +182,13 @@ impl Laws {
     }
 
     /// Leaves laws out, each for a reason that stands in the table.
+    ///
+    /// Without [`Law::DisjointEdits`], [`Law::LaterWrites`] is only about deleted documents that are written again: whoever lets a last
+    /// write win as a whole lets it win with what it left alone.
     #[must_use]
     pub fn skip(mut self, skips: impl IntoIterator<Item = Skip>) -> Self {
         self.skips.extend(skips);
+        self.subject.merges_fields = self.skips.iter().all(|skip| skip.law != Law::DisjointEdits);
         self
     }
 

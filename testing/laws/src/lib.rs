@@ -1,26 +1,42 @@
-//! Tests a conflict handler before it ships, and shows on which document it is wrong.
+#![doc = include_str!("../../../docs/writing-a-conflict-handler.md")]
+//!
+//! # This crate
+//!
+//! [`conflict_laws!`] makes tests, [`Laws`] judges a handler in a program, and [`Law`] says what is asked. Documents come from
+//! [`from_examples`], [`from_schema`], [`from_type`] or a strategy of [`proptest`](https://docs.rs/proptest).
+//!
+//! Histories are played with the real rules of `peerloom-core`, and the sessions that [`Law::EveryInterleaving`] explores are the real
+//! ones, too (feature `interleavings`, on by default). What is not in here: whether a handler is what its users want, storage, networks,
+//! and faults in either.
 
-mod checks;
-mod counterexample;
+// How a handler is judged.
+mod law;
+mod laws;
+mod report;
+mod tests;
+
+// What it is tried on.
 mod dice;
 mod documents;
 mod edit;
 mod exhaustive;
 mod generate;
 mod history;
-mod interleavings;
-mod law;
-mod laws;
 mod pointer;
-mod processes;
-mod regressions;
-mod report;
-mod room;
 mod schema;
 mod shape;
-mod shrink;
+
+// How it is tried.
+mod checks;
+mod interleavings;
+mod processes;
+mod room;
 mod subject;
-mod tests;
+
+// What is shown and kept of it.
+mod counterexample;
+mod regressions;
+mod shrink;
 
 pub use counterexample::Counterexample;
 pub use documents::{Documents, DocumentsError, from_examples, from_schema, from_type};

@@ -36,6 +36,8 @@ pub(crate) struct Subject {
     pub(crate) handler: Arc<dyn ConflictHandler>,
     pub(crate) combines: Vec<Pointer>,
     pub(crate) deletion: Deletion,
+    /// Whether fields are promised to be merged on their own.
+    pub(crate) merges_fields: bool,
     pub(crate) equality: Equality,
     pub(crate) validity: Option<Validity>,
     pub(crate) cost_max: Duration,

@@ -11,7 +11,7 @@ use crate::room::Room;
 use crate::subject::{Panicked, Subject};
 
 /// How many conflicts in a row make a stretch. Growth over two stretches, by a byte in each conflict, is growth for ever.
-const STRETCH: i64 = 5;
+const STRETCH: i64 = 4;
 
 /// A document that is so many times as large as it was needs not grow any further to be judged.
 const GROWTH_MAX: usize = 64;

@@ -197,8 +197,8 @@ fn wins(subject: &Subject, view: &State, later: &Written, others: &[&Written]) -
             Verdict::Holds
         });
     }
-    // Another version that wins as a whole is a later write, too.
-    if view.deleted || others.iter().any(|other| subject.looks_equal(view, &other.head.state)) {
+    // Where the last write wins as a whole, whatever it left alone wins, too.
+    if view.deleted || !subject.merges_fields {
         return None;
     }
     let (Value::Object(read), Value::Object(wrote)) = (live_content(seen)?, live_content(&later.head.state)?)
