@@ -120,13 +120,16 @@ fn room_of_three(subject: &Subject, history: &History, places: &[Pointer]) -> St
         row("after these writes", &room);
         room.meet_two(Who::A, Who::B);
         row("A and B meet", &room);
-        let mut settled = room.clone();
         room.meet();
         row("everybody meets", &room);
-        if settled.document(Who::A).is_some_and(|document| document.in_conflict()) {
-            settled.write(Who::A, 1_000_000, Reading::Now, &[Edit::Touch])?;
-            settled.meet();
-            row("or, if A writes down what it sees first", &settled);
+        for (one, other) in [(Who::A, Who::B), (Who::B, Who::C), (Who::A, Who::C)] {
+            let mut settled = Room::after(subject, history)?;
+            settled.meet_two(one, other);
+            if settled.document(one).is_some_and(|document| document.in_conflict()) {
+                settled.write(one, 1_000_000, Reading::Now, &[Edit::Touch])?;
+                settled.meet();
+                row(&format!("or, if {one} and {other} had settled it first"), &settled);
+            }
         }
         Ok(())
     };

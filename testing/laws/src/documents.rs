@@ -95,7 +95,7 @@ pub fn from_examples(pattern: impl AsRef<str>) -> Documents {
 ///
 /// Supported are the keywords that say what a document is made of, references within the schema among them; one that only forbids,
 /// such as `not` or `if`, is an error, because documents could break it.
-pub fn from_schema(schema: Value) -> Documents {
+pub fn from_schema(schema: &Value) -> Documents {
     let strategy = schema::documents(schema).map_err(DocumentsError::from);
     Documents { strategy, validity: None }
 }
@@ -121,7 +121,7 @@ pub fn from_type<T: JsonSchema + DeserializeOwned>() -> Documents {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     };
-    Documents { validity: Some(Arc::new(reads)), ..from_schema(schema) }
+    Documents { validity: Some(Arc::new(reads)), ..from_schema(&schema) }
 }
 
 impl<S: Strategy<Value = Value> + 'static> From<S> for Documents {

@@ -159,9 +159,11 @@ impl fmt::Display for Step {
 impl fmt::Display for History {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin {
-            Origin::There => writeln!(formatter, "  A, B and C have {}", self.first)?,
+            Origin::There => {
+                writeln!(formatter, "  A, B and C have {}", self.first)?;
+            }
             Origin::Nowhere => {
-                writeln!(formatter, "  nobody has the document; who writes it starts from {}", self.first)?
+                writeln!(formatter, "  nobody has the document; who writes it starts from {}", self.first)?;
             }
         }
         for (number, step) in self.steps.iter().enumerate() {

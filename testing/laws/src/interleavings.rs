@@ -24,7 +24,7 @@ pub(crate) enum Depth {
 #[cfg(not(feature = "interleavings"))]
 pub(crate) fn explored(_: &Subject, _: &Generator, _: Depth, began: Instant) -> Row {
     let outcome = Outcome::Skipped("built without the feature interleavings".into());
-    Row { law: Law::EveryInterleaving, outcome, cases: 0, tried: String::new(), elapsed: began.elapsed() }
+    Row::new(Law::EveryInterleaving, outcome, 0, String::new(), began)
 }
 
 #[cfg(feature = "interleavings")]
@@ -86,8 +86,7 @@ mod explored {
     }
 
     fn row(outcome: Outcome, states: usize, told: &[String], began: Instant) -> Row {
-        let (tried, elapsed) = (told.join(", "), began.elapsed());
-        Row { law: Law::EveryInterleaving, outcome, cases: states as u64, tried, elapsed }
+        Row::new(Law::EveryInterleaving, outcome, states as u64, told.join(", "), began)
     }
 
     /// Some of the few documents, and a deletion.

@@ -31,6 +31,7 @@ mod checks;
 mod interleavings;
 mod processes;
 mod room;
+mod search;
 mod subject;
 
 // What is shown and kept of it.

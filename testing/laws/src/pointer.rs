@@ -130,7 +130,7 @@ pub(crate) enum Lists {
 /// Every place with a value that is not divided further, with that value. Empty objects and lists are such values.
 pub(crate) fn leaves(document: &Value, lists: Lists) -> Vec<(Pointer, &Value)> {
     let mut leaves = Vec::new();
-    walk(Pointer::default(), document, lists, &mut |place, value, divided| {
+    walk(&Pointer::default(), document, lists, &mut |place, value, divided| {
         if !divided {
             leaves.push((place.clone(), value));
         }
@@ -140,26 +140,26 @@ pub(crate) fn leaves(document: &Value, lists: Lists) -> Vec<(Pointer, &Value)> {
 
 /// Visits every place, outer ones first; the last argument says whether it is divided further.
 pub(crate) fn walk<'v>(
-    place: Pointer,
+    place: &Pointer,
     value: &'v Value,
     lists: Lists,
     visit: &mut impl FnMut(&Pointer, &'v Value, bool),
 ) {
     match value {
         Value::Object(entries) if !entries.is_empty() => {
-            visit(&place, value, true);
+            visit(place, value, true);
             for (key, value) in entries {
-                walk(place.child(key), value, lists, visit);
+                walk(&place.child(key), value, lists, visit);
             }
         }
         Value::Array(items) if !items.is_empty() && lists != Lists::Whole => {
-            visit(&place, value, true);
+            visit(place, value, true);
             for (index, item) in items.iter().enumerate() {
                 let step = if lists == Lists::Alike { "*".to_string() } else { index.to_string() };
-                walk(place.child(&step), item, lists, visit);
+                walk(&place.child(&step), item, lists, visit);
             }
         }
-        _ => visit(&place, value, false),
+        _ => visit(place, value, false),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What came of the laws: the table.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::counterexample::{Counterexample, aligned};
 use crate::law::Law;
@@ -19,6 +19,12 @@ pub struct Row {
     pub tried: String,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+impl Row {
+    pub(crate) fn new(law: Law, outcome: Outcome, cases: u64, tried: String, began: Instant) -> Self {
+        Self { law, outcome, cases, tried, elapsed: began.elapsed() }
+    }
 }
 
 /// What came of a law.

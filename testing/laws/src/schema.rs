@@ -95,8 +95,8 @@ pub enum SchemaError {
 }
 
 /// A strategy for what the schema allows.
-pub(crate) fn documents(schema: Value) -> Result<BoxedStrategy<Value>, SchemaError> {
-    Reader { root: &schema }.any_of(&schema, &Pointer::default(), 0)
+pub(crate) fn documents(schema: &Value) -> Result<BoxedStrategy<Value>, SchemaError> {
+    Reader { root: schema }.any_of(schema, &Pointer::default(), 0)
 }
 
 struct Reader<'s> {
@@ -399,7 +399,7 @@ fn merged(left: &Map<String, Value>, right: &Value) -> Value {
         match (whole.get_mut(key), value) {
             (Some(Value::Object(left)), Value::Object(right)) => left.extend(right.clone()),
             (Some(Value::Array(left)), Value::Array(right)) if key == "required" => {
-                left.extend(right.clone())
+                left.extend(right.clone());
             }
             _ => {
                 whole.insert(key.clone(), value.clone());

@@ -60,7 +60,7 @@ impl Shape {
     pub(crate) fn of(samples: &[Value], validity: Option<&Validity>) -> Self {
         let mut places: BTreeMap<Pointer, (Vec<Value>, usize)> = BTreeMap::new();
         for sample in samples {
-            walk(Pointer::default(), sample, Lists::Alike, &mut |at, value, _| {
+            walk(&Pointer::default(), sample, Lists::Alike, &mut |at, value, _| {
                 let (values, count) = places.entry(at.clone()).or_default();
                 *count += 1;
                 if values.len() < VALUES_MAX && !values.contains(value) {

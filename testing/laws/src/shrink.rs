@@ -55,7 +55,7 @@ fn smaller(history: &History, shape: &Shape, removable: Removable) -> Vec<Histor
         }
     }
     let whole = &history.first;
-    walk(Pointer::default(), whole, Lists::ByIndex, &mut |place, _, _| {
+    walk(&Pointer::default(), whole, Lists::ByIndex, &mut |place, _, _| {
         if let Some(without) = without(whole, place, shape, removable) {
             all.push(History { first: without, ..history.clone() });
         }

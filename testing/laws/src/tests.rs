@@ -33,6 +33,7 @@ use crate::report::{Outcome, Report, Row};
 ///     equality: |left, right| left["title"] == right["title"],
 ///     cases: 1000,
 /// }
+/// # fn main() {}
 /// ```
 ///
 /// The entries are the methods of [`Laws`], the handler comes first, and the words of this crate that they are about need no `use`: the
@@ -145,7 +146,7 @@ pub fn test(laws: &Laws, law: Law, table: &Table) {
     match checked {
         Ok(row) => {
             let outcome = row.outcome.clone();
-            table.note(laws.name(), row);
+            table.note(&laws.name, row);
             if let Outcome::Broken(counterexample) = outcome {
                 panic!("\n\n{counterexample}");
             }

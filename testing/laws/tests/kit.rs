@@ -91,7 +91,7 @@ fn what_broke_a_law_is_kept_and_tried_first() {
         LastBut(|state| {
             change(state, |content| {
                 content.as_object_mut().map(|fields| fields.remove("tags"));
-            })
+            });
         })
     };
     let laws = todos(loses_tags()).regressions(&file);
@@ -158,9 +158,9 @@ fn a_setup_that_cannot_be_judged_is_explained() {
     says(&todos(LastWriteWins).documents(proptest::strategy::Just(json!([1]))), "is no JSON object");
     says(&todos(LastWriteWins).combines(["count"]), "no JSON pointer");
     let forbids = json!({ "type": "object", "not": { "required": ["a"] } });
-    says(&todos(LastWriteWins).documents(from_schema(forbids)), "cannot be used");
-    says(&todos(LastWriteWins).documents(from_schema(json!({ "$ref": "#/$defs/gone" }))), "cannot be used");
+    says(&todos(LastWriteWins).documents(from_schema(&forbids)), "cannot be used");
+    says(&todos(LastWriteWins).documents(from_schema(&json!({ "$ref": "#/$defs/gone" }))), "cannot be used");
     let endless =
         json!({ "type": "object", "required": ["again"], "properties": { "again": { "$ref": "#" } } });
-    says(&todos(LastWriteWins).documents(from_schema(endless)), "cannot be used");
+    says(&todos(LastWriteWins).documents(from_schema(&endless)), "cannot be used");
 }

@@ -106,6 +106,7 @@ struct Guest {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[allow(dead_code)]
 enum Kind {
     Party,
     Wedding { couples: u16 },
@@ -136,7 +137,7 @@ peerloom_laws::conflict_laws! {
 peerloom_laws::conflict_laws! {
     from_a_json_schema,
     handler: LastWriteOfEachField,
-    documents: from_schema(serde_json::from_str(include_str!("recipe.schema.json")).expect("JSON")),
+    documents: from_schema(&serde_json::from_str(include_str!("recipe.schema.json")).expect("JSON")),
     deletion: DeleteWins,
     equality: |left, right| left == right,
 }

@@ -30,7 +30,7 @@ pub(super) fn no_invention(subject: &Subject, history: &History) -> Result<Verdi
 /// Whether a document has this value at this place, in any item of a list. What was emptied counts as empty.
 fn has(document: &Value, place: &Pointer, value: &Value) -> bool {
     let mut found = false;
-    walk(Pointer::default(), document, Lists::Alike, &mut |at, other, _| {
+    walk(&Pointer::default(), document, Lists::Alike, &mut |at, other, _| {
         let is_emptied = matches!(
             (value, other),
             (Value::Array(_), Value::Array(_)) | (Value::Object(_), Value::Object(_))

@@ -52,16 +52,16 @@ pub(crate) fn answers(subject: &Subject, history: &History) -> u64 {
     hasher.finish()
 }
 
-pub(super) fn totality(subject: &Subject, history: &History) -> Result<Verdict, Panicked> {
+pub(super) fn totality(subject: &Subject, history: &History) -> Verdict {
     let panics =
         |Panicked(message): Panicked| Verdict::broken(format!("the handler panics: {message}"), Vec::new());
     let room = match Room::after(subject, history) {
         Ok(room) => room,
-        Err(panicked) => return Ok(panics(panicked)),
+        Err(panicked) => return panics(panicked),
     };
     for document in &room.conflicts {
         if let Err(panicked) = subject.resolve(document.heads()) {
-            return Ok(panics(panicked));
+            return panics(panicked);
         }
         for (oddity, heads) in odd_heads(document.heads()) {
             let seen = heads[0].state.clone();
@@ -70,11 +70,11 @@ pub(super) fn totality(subject: &Subject, history: &History) -> Result<Verdict, 
             let called = subject.resolve(&heads).and(annotated);
             if let Err(Panicked(message)) = called {
                 let what = format!("the handler panics where {oddity}: {message}");
-                return Ok(Verdict::broken(what, Vec::new()));
+                return Verdict::broken(what, Vec::new());
             }
         }
     }
-    Ok(if room.conflicts.is_empty() { Verdict::DoesNotApply } else { Verdict::Holds })
+    if room.conflicts.is_empty() { Verdict::DoesNotApply } else { Verdict::Holds }
 }
 
 /// The same heads as somebody else may send them: another handler wrote the annotations, or another program the body.

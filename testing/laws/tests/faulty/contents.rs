@@ -6,11 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use peerloom_core::{ConflictHandler, Dot, Head, State};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Folding, fields};
 
-fn last(versions: &[Map<String, Value>]) -> Map<String, Value> {
+fn last(versions: &[Value]) -> Value {
     versions[versions.len() - 1].clone()
 }
 
@@ -20,7 +20,7 @@ pub(crate) const READS_THE_CLOCK: Folding = Folding {
     fold: |versions| {
         let mut merged = last(versions);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
-        merged.insert("mergedAt".into(), now.into());
+        merged["mergedAt"] = now.into();
         merged
     },
 };
@@ -35,7 +35,7 @@ pub(crate) const WALKS_A_HASH_MAP: Folding = Folding {
         }
         let tags = counts.keys().filter_map(|tag| serde_json::from_str(tag).ok()).collect();
         let mut merged = last(versions);
-        merged.insert("tags".into(), Value::Array(tags));
+        merged["tags"] = Value::Array(tags);
         merged
     },
 };
@@ -58,9 +58,9 @@ pub(crate) const DROPS_UNKNOWN_FIELDS: Folding = Folding {
     id: "drops-unknown-fields",
     fold: |versions| {
         let merged = last(versions);
-        let todo: Result<Todo, _> = serde_json::from_value(Value::Object(merged.clone()));
+        let todo: Result<Todo, _> = serde_json::from_value(merged.clone());
         let written = todo.ok().and_then(|todo| serde_json::to_value(todo).ok());
-        written.and_then(|written| written.as_object().cloned()).unwrap_or(merged)
+        written.unwrap_or(merged)
     },
 };
 
@@ -94,7 +94,7 @@ pub(crate) const APPENDS_FOR_EVER: Folding = Folding {
         let titles: Vec<&str> =
             versions.iter().filter_map(|version| version.get("title")?.as_str()).collect();
         let mut merged = last(versions);
-        merged.insert("title".into(), titles.join("\n").into());
+        merged["title"] = titles.join("\n").into();
         merged
     },
 };
@@ -106,7 +106,7 @@ pub(crate) const ROUNDS_LARGE_INTEGERS: Folding = Folding {
         let counts = versions.iter().filter_map(|version| version.get("count")?.as_f64());
         let mut merged = last(versions);
         if let Some(count) = counts.reduce(f64::max) {
-            merged.insert("count".into(), json!(count));
+            merged["count"] = json!(count);
         }
         merged
     },
@@ -116,7 +116,7 @@ pub(crate) const ROUNDS_LARGE_INTEGERS: Folding = Folding {
 pub(crate) const LOWERCASES_KEYS: Folding = Folding {
     id: "lowercases-keys",
     fold: |versions| {
-        let entries = versions.iter().flatten();
+        let entries = versions.iter().filter_map(Value::as_object).flatten();
         entries.map(|(key, value)| (key.to_lowercase(), value.clone())).collect()
     },
 };
@@ -126,11 +126,11 @@ pub(crate) const GOES_IN_CIRCLES: Folding = Folding {
     id: "goes-in-circles",
     fold: |versions| {
         const ORDER: [&str; 3] = ["low", "high", "urgent"];
-        let rank = |version: &Map<String, Value>| {
+        let rank = |version: &Value| {
             let priority = version.get("priority").and_then(Value::as_str);
             ORDER.iter().position(|name| Some(*name) == priority).unwrap_or_default()
         };
-        let wins = |one: Map<String, Value>, other: &Map<String, Value>| {
+        let wins = |one: Value, other: &Value| {
             if (rank(&one) + 1) % 3 == rank(other) { other.clone() } else { one }
         };
         versions[1..].iter().fold(versions[0].clone(), wins)

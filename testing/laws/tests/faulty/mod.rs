@@ -10,13 +10,13 @@ use std::fmt;
 
 use bytes::Bytes;
 use peerloom_core::{ConflictHandler, Dot, Head, State, json};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// A handler that folds the contents of heads, the earliest first, and annotates nothing.
 pub(crate) struct Folding {
     pub id: &'static str,
     /// Of all versions that are not deleted.
-    pub fold: fn(&[Map<String, Value>]) -> Map<String, Value>,
+    pub fold: fn(&[Value]) -> Value,
 }
 
 impl ConflictHandler for Folding {
@@ -47,15 +47,12 @@ impl fmt::Debug for Folding {
 }
 
 /// The fields of a document that is one.
-pub(crate) fn fields(state: &State) -> Option<Map<String, Value>> {
-    match json::parse(&state.body) {
-        Ok(Value::Object(fields)) => Some(fields),
-        _ => None,
-    }
+pub(crate) fn fields(state: &State) -> Option<Value> {
+    json::parse(&state.body).ok().filter(Value::is_object)
 }
 
 /// A document with these fields.
-pub(crate) fn state(fields: &Map<String, Value>) -> State {
-    let body = json::to_canonical(&Value::Object(fields.clone())).expect("no deeper than what was parsed");
+pub(crate) fn state(fields: &Value) -> State {
+    let body = json::to_canonical(fields).expect("no deeper than what was parsed");
     State { body, ..State::default() }
 }

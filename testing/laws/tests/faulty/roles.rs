@@ -44,12 +44,12 @@ impl ConflictHandler for NeedsABase {
         if let Some(deleted) = heads.iter().find(|head| head.state.deleted) {
             return deleted.state.clone();
         }
-        let mut merged = fields(&heads[heads.len() - 1].state).unwrap_or_default();
+        let Some(mut merged) = fields(&heads[heads.len() - 1].state) else { return heads[0].state.clone() };
         for head in heads {
             let base: Value = json::parse(&head.state.annotations).expect("every write has a base");
-            for (key, value) in fields(&head.state).unwrap_or_default() {
-                if base.get(&key) != Some(&value) {
-                    merged.insert(key, value);
+            for (key, value) in fields(&head.state).iter().filter_map(Value::as_object).flatten() {
+                if base.get(key) != Some(value) {
+                    merged[key] = value.clone();
                 }
             }
         }
@@ -73,7 +73,15 @@ impl ConflictHandler for BringsBackTheDead {
         if heads.iter().all(|head| head.state.deleted) {
             return heads[heads.len() - 1].state.clone();
         }
-        state(&heads.iter().filter_map(|head| fields(&head.state)).flatten().collect())
+        let versions: Vec<Value> = heads.iter().filter_map(|head| fields(&head.state)).collect();
+        state(
+            &versions
+                .iter()
+                .filter_map(Value::as_object)
+                .flatten()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        )
     }
 
     fn annotate(&self, _seen: Option<&State>, _next: &State, _dot: Dot) -> Bytes {
