@@ -9,7 +9,7 @@ use peerloom_core::{
 
 use crate::edit::{Draft, Edit};
 use crate::history::{History, Origin, Reading, Step, Who};
-use crate::subject::{Panicked, Subject, content};
+use crate::subject::{Panicked, Subject, live_content};
 
 /// When documents are made, in Unix milliseconds. Clocks of histories count from here.
 const FIRST_MS: u64 = 1_700_000_000_000;
@@ -123,7 +123,8 @@ impl<'s> Room<'s> {
             _ => (self.context(by), self.view(by)?),
         };
         let mut draft = Draft { deleted: seen.as_ref().is_none_or(|seen| seen.deleted), content: None };
-        draft.content = seen.as_ref().and_then(content);
+        // As in production, where a tombstone is written without content.
+        draft.content = seen.as_ref().and_then(live_content);
         // Whoever makes a document writes something.
         let makes = seen.is_none().then_some(&Edit::Revive);
         for edit in makes.into_iter().chain(edits) {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Verdict;
 use crate::history::{History, Who};
-use crate::pointer::{Pointer, differences};
+use crate::pointer::{Lists, Pointer, leaves};
 use crate::room::Room;
 use crate::subject::{Panicked, Subject, content};
 
@@ -92,7 +92,11 @@ pub(super) fn commutativity(subject: &Subject, history: &History) -> Result<Verd
         return Ok(Verdict::DoesNotApply);
     };
     let is_decided_for_later = |place: &Pointer| {
-        let value = |state: &State| content(state).and_then(|content| place.of(&content).cloned());
+        let value = |state: &State| {
+            let value = content(state).and_then(|content| place.of(&content).cloned());
+            // Objects are judged by what is in them.
+            value.filter(|value| !value.is_object())
+        };
         same_items(&value(&view), &value(&other_view))
             || (value(&view) == value(&later) && value(&other_view) == value(&other_later))
     };
@@ -104,9 +108,10 @@ pub(super) fn commutativity(subject: &Subject, history: &History) -> Result<Verd
             return Ok(Verdict::broken(what, columns));
         }
     } else if !view.deleted && !subject.looks_equal(&view, &other_view) {
-        let (left, right) = (content(&view), content(&other_view));
-        let places = differences(left.as_ref(), right.as_ref());
-        if let Some(place) = places.into_iter().find(|place| !is_decided_for_later(place)) {
+        let views = [content(&view), content(&other_view)];
+        let mut places =
+            views.iter().flatten().flat_map(|view| leaves(view, Lists::Whole)).map(|(place, _)| place);
+        if let Some(place) = places.find(|place| !is_decided_for_later(place)) {
             let what = format!(
                 "which of the two writes has which role decides about {place}, and not for the later one"
             );
@@ -125,11 +130,14 @@ pub(super) fn commutativity(subject: &Subject, history: &History) -> Result<Verd
     Ok(Verdict::Holds)
 }
 
-/// Two versions folded into one, which stands where the later one stood.
+/// Two versions folded into one. It stands where the one stood that was chosen, and where the later one stood if it is of both.
 fn pair(subject: &Subject, left: &Head, right: &Head) -> Result<Head, Panicked> {
     let mut heads = [left.clone(), right.clone()];
     heads.sort_by_key(|head| head.dot.canonical());
-    Ok(Head { dot: heads[1].dot, state: subject.resolve(&heads)? })
+    let state = subject.resolve(&heads)?;
+    let is_chosen = |head: &&Head| head.state.deleted == state.deleted && head.state.body == state.body;
+    let chosen = heads.iter().rev().find(is_chosen).unwrap_or(&heads[1]);
+    Ok(Head { dot: chosen.dot, state })
 }
 
 fn orders<'h>(heads: &[&'h Head]) -> Vec<Vec<&'h Head>> {

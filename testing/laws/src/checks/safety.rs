@@ -141,9 +141,10 @@ pub(super) fn closure(subject: &Subject, history: &History) -> Result<Verdict, P
     Ok(if room.conflicts.is_empty() { Verdict::DoesNotApply } else { Verdict::Holds })
 }
 
-/// What all versions that are not deleted agree on must be there.
+/// What all versions agree on must be there. Where one of them is deleted, what it said before may still count.
 fn unkept_agreement(subject: &Subject, heads: &[Head], view: State) -> Verdict {
-    let versions: Vec<Value> = heads.iter().filter_map(|head| live_content(&head.state)).collect();
+    let versions: Option<Vec<Value>> = heads.iter().map(|head| live_content(&head.state)).collect();
+    let versions = versions.unwrap_or_default();
     let (Some((first, others)), Some(shown)) = (versions.split_first(), content(&view)) else {
         return Verdict::Holds;
     };
