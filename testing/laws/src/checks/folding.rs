@@ -17,6 +17,10 @@ const TWIN: Incarnation = Incarnation::new(0xd);
 
 pub(super) fn order_free_fold(subject: &Subject, history: &History) -> Result<Verdict, Panicked> {
     let room = Room::after(subject, history)?;
+    wherever(|stands| order_free_fold_where(subject, &room, stands))
+}
+
+fn order_free_fold_where(subject: &Subject, room: &Room<'_>, stands: Stands) -> Result<Verdict, Panicked> {
     let Some(whole) = room.last_conflict().filter(|whole| whole.heads().len() > 2) else {
         return Ok(Verdict::DoesNotApply);
     };
@@ -25,10 +29,10 @@ pub(super) fn order_free_fold(subject: &Subject, history: &History) -> Result<Ve
     for order in orders(&heads) {
         let mut folded = order[0].clone();
         for next in &order[1..] {
-            folded = pair(subject, &folded, next)?;
+            folded = pair(subject, stands, &folded, next)?;
         }
         if !subject.looks_equal(&at_once, &folded.state) {
-            let names: Vec<String> = order.iter().map(|head| name(&room, head)).collect();
+            let names: Vec<String> = order.iter().map(|head| name(room, head)).collect();
             let what = format!(
                 "folding one after the other, {}, does not make what folding all at once makes",
                 names.join(", then ")
@@ -41,16 +45,21 @@ pub(super) fn order_free_fold(subject: &Subject, history: &History) -> Result<Ve
 
 pub(super) fn associativity(subject: &Subject, history: &History) -> Result<Verdict, Panicked> {
     let room = Room::after(subject, history)?;
+    wherever(|stands| associativity_where(subject, &room, stands))
+}
+
+fn associativity_where(subject: &Subject, room: &Room<'_>, stands: Stands) -> Result<Verdict, Panicked> {
     let Some(whole) = room.last_conflict() else { return Ok(Verdict::DoesNotApply) };
     let [x, y, z, ..] = whole.heads() else { return Ok(Verdict::DoesNotApply) };
-    let (xy, yz, xz) = (pair(subject, x, y)?, pair(subject, y, z)?, pair(subject, x, z)?);
-    let first = pair(subject, &xy, z)?.state;
+    let (xy, yz, xz) =
+        (pair(subject, stands, x, y)?, pair(subject, stands, y, z)?, pair(subject, stands, x, z)?);
+    let first = pair(subject, stands, &xy, z)?.state;
     for (other, second, inner) in [(x, yz, [y, z]), (y, xz, [x, z])] {
-        let second = pair(subject, other, &second)?.state;
+        let second = pair(subject, stands, other, &second)?.state;
         if !subject.looks_equal(&first, &second) {
-            let [x, y, z] = [x, y, z].map(|head| name(&room, head));
-            let [left, right] = inner.map(|head| name(&room, head));
-            let (one, two) = (format!("({x}·{y})·{z}"), format!("{}·({left}·{right})", name(&room, other)));
+            let [x, y, z] = [x, y, z].map(|head| name(room, head));
+            let [left, right] = inner.map(|head| name(room, head));
+            let (one, two) = (format!("({x}·{y})·{z}"), format!("{}·({left}·{right})", name(room, other)));
             let what = format!("{one} is not {two}");
             return Ok(Verdict::broken(what, vec![(&one, first), (&two, second)]));
         }
@@ -130,14 +139,37 @@ pub(super) fn commutativity(subject: &Subject, history: &History) -> Result<Verd
     Ok(Verdict::Holds)
 }
 
-/// Two versions folded into one. It stands where the one stood that was chosen, and where the later one stood if it is of both.
-fn pair(subject: &Subject, left: &Head, right: &Head) -> Result<Head, Panicked> {
+/// Where two versions stand that were folded into one. Handlers may rely on either: one that merges leaves the stamps of both in its
+/// annotations, and one that chooses has none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stands {
+    /// Where the later one stood.
+    Later,
+    /// Where the one stood that was chosen, and where the later one stood if it is of both.
+    Chosen,
+}
+
+/// Two versions folded into one.
+fn pair(subject: &Subject, stands: Stands, left: &Head, right: &Head) -> Result<Head, Panicked> {
     let mut heads = [left.clone(), right.clone()];
     heads.sort_by_key(|head| head.dot.canonical());
     let state = subject.resolve(&heads)?;
-    let is_chosen = |head: &&Head| head.state.deleted == state.deleted && head.state.body == state.body;
-    let chosen = heads.iter().rev().find(is_chosen).unwrap_or(&heads[1]);
-    Ok(Head { dot: chosen.dot, state })
+    let is_chosen = |head: &&Head| {
+        stands == Stands::Chosen && head.state.deleted == state.deleted && head.state.body == state.body
+    };
+    let place = heads.iter().rev().find(is_chosen).unwrap_or(&heads[1]);
+    Ok(Head { dot: place.dot, state })
+}
+
+/// A verdict that is broken only if it is, wherever folded versions stand.
+fn wherever(mut judge: impl FnMut(Stands) -> Result<Verdict, Panicked>) -> Result<Verdict, Panicked> {
+    match judge(Stands::Later)? {
+        Verdict::Broken(evidence) => Ok(match judge(Stands::Chosen)? {
+            Verdict::Broken(_) => Verdict::Broken(evidence),
+            other => other,
+        }),
+        other => Ok(other),
+    }
 }
 
 fn orders<'h>(heads: &[&'h Head]) -> Vec<Vec<&'h Head>> {
