@@ -13,16 +13,16 @@ impl Rooms {
         &mut self,
         now: Now,
         id: PeerId,
-        name: RoomName,
+        name: &RoomName,
         capability: Option<Capability>,
         woken: &mut Vec<PeerId>,
     ) -> Result<(), CloseReason> {
         let limits = &self.options.limits;
         let peer = self.peers.get_mut(&id).expect("who joins is connected");
-        if !peer.permit.rooms.contain(&name) {
+        if !peer.permit.rooms.contain(name) {
             return Err(CloseReason::RoomForbidden);
         }
-        if peer.rooms.contains(&name) {
+        if peer.rooms.contains(name) {
             return Ok(());
         }
         if peer.rooms.len() >= limits.rooms_per_peer_max.get() {
@@ -30,7 +30,7 @@ impl Rooms {
         }
         let members_max = (peer.permit.members_per_room_max)
             .map_or(limits.members_per_room_max, |max| max.min(limits.members_per_room_max));
-        if self.rooms.get(&name).map_or(0, Room::len) >= members_max.get() {
+        if self.rooms.get(name).map_or(0, Room::len) >= members_max.get() {
             return Err(CloseReason::RoomFull);
         }
         if self.statistics.memory_bytes + MEMBERSHIP_BYTES > limits.memory_bytes_max.get() {
@@ -54,7 +54,7 @@ impl Rooms {
         if let Some(members) = members {
             self.send(&[id], &members, woken);
         }
-        self.owe_lists(now, &name, woken);
+        self.owe_lists(now, name, woken);
         self.arm(id);
         Ok(())
     }

@@ -246,7 +246,7 @@ impl Rooms {
         match message {
             ClientMessage::Join { room, peerloom } => {
                 self.spend(now, id, MEMBERSHIP_COST - 1)?;
-                self.join(now, id, room, peerloom, woken)
+                self.join(now, id, &room, peerloom, woken)
             }
             ClientMessage::Leave { room } => {
                 self.spend(now, id, MEMBERSHIP_COST - 1)?;

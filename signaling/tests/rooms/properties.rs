@@ -32,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (peer.clone(), room.clone(), any::<bool>())
             .prop_map(|(peer, room, capable)| Step::Join { peer, room, capable }),
         1 => (peer.clone(), room.clone()).prop_map(|(peer, room)| Step::Leave { peer, room }),
-        6 => (peer.clone(), peer.clone(), room.clone(), prop::option::weighted(0.1, peer.clone()))
+        6 => (peer.clone(), peer.clone(), room, prop::option::weighted(0.1, peer.clone()))
             .prop_map(|(from, to, room, claimed)| Step::Signal { from, claimed: claimed.unwrap_or(from), to, room }),
         1 => peer.clone().prop_map(|peer| Step::Disconnect { peer }),
         2 => (0_u64..500).prop_map(|ms| Step::Pass { ms }),
@@ -54,10 +54,6 @@ impl Model {
         for members in self.members.values_mut() {
             members.remove(&peer);
         }
-    }
-
-    fn is_in(&self, peer: PeerId, room: &RoomName) -> bool {
-        self.members.get(room).is_some_and(|members| members.contains_key(&peer))
     }
 
     fn sees(&self, room: &RoomName, left: PeerId, right: PeerId) -> bool {
