@@ -1,4 +1,5 @@
 //! The rooms, driven by hand: what each rule and each limit does.
+#![cfg(feature = "server")]
 
 mod properties;
 mod world;
