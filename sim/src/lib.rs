@@ -6,8 +6,7 @@
 //! gives the same trace, byte for byte, in every process.
 //!
 //! ```
-//! use peerloom_sim::plan::{Faults, mix};
-//! use peerloom_sim::Scenario;
+//! use peerloom_sim::{Faults, Scenario, mix};
 //! use peerloom::FieldWise;
 //!
 //! Scenario::new("todos")
@@ -76,7 +75,7 @@ pub use device::StorageEnvironment;
 pub use documents::{Documents, Examples, ExamplesError, Todos, from_examples, from_strategy};
 pub use fabric::Fabric;
 pub use outcome::{Figures, Outcome, Verdict, Violation};
-pub use plan::Plan;
+pub use plan::{Faults, Hazard, Plan, Workload, mix};
 pub use recorder::Recording;
 pub use report::{Report, causal_slice};
 pub use scenario::{RunOptions, Scenario};

@@ -306,6 +306,7 @@ impl Stage {
         world.forget_what_only(peer, &device.holdings);
         world.peers[peer.index()].holdings = device.holdings.clone();
         world.peers[peer.index()].pending = None;
+        world.peers[peer.index()].synced = false;
         drop(world);
         self.seat(peer).device = Arc::new(device);
     }

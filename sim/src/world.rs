@@ -13,6 +13,7 @@ use peerloom::{Context, Dot, IdRange, PageLimits, ReplicaId, ReplicaLimits, Stor
 
 use crate::check::Check;
 use crate::environment::Elapsed;
+use crate::marks;
 use crate::outcome::{Figures, Violation};
 use crate::plan::PeerNumber;
 use crate::recorder::{Recorder, Recording};
@@ -121,6 +122,8 @@ pub struct PeerView {
     pub running: bool,
     /// Whether it has nothing left to do for its user.
     pub idle: bool,
+    /// Whether it was in a room that had settled since it got its device.
+    pub(crate) synced: bool,
     /// What its user is doing.
     pub(crate) doing: Option<Doing>,
     /// A commit within which the peer crashed: it took effect or not.
@@ -208,6 +211,7 @@ impl World {
     pub(crate) fn check_settled(&self) {
         let mut state = self.lock();
         let at_us = self.now_us();
+        state.peers.iter_mut().for_each(|peer| peer.synced |= peer.running);
         state.check(at_us, |check, state| check.settled(state));
     }
 
@@ -318,6 +322,10 @@ impl State {
         } else {
             let versions: Vec<u64> = changes.iter().map(|change| version(&change.after)).collect();
             self.recorder.note(at_us, peer, &versions);
+        }
+        let synced = self.peers[peer.index()].synced;
+        if !synced && changes.iter().any(|change| change.after.document.in_conflict()) {
+            marks::reach("a conflict during a first sync");
         }
         let moved_checkpoint = batch.metadata.iter().any(|(key, _)| key.starts_with(CHECKPOINT_PREFIX));
         let commit = Commit { peer, changes: &changes, moved_checkpoint };
