@@ -1,6 +1,20 @@
 //! Peerloom replicates collections of documents directly between peers.
 #![doc = include_str!("../README.md")]
 
+/// Whether a mistake is planted on this thread: never without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($bug:ident) => {
+        peerloom_core::planted::is(peerloom_core::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod collection;
 mod environment;
 mod error;

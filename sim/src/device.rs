@@ -33,6 +33,11 @@ impl Device {
         Ok(Self { memory: self.memory.fork(), directory: Mutex::new(directory), holdings })
     }
 
+    /// Whether everything is in memory, which is copied at an instant.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     fn directory(&self) -> PathBuf {
         let mut directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
         let made =

@@ -67,8 +67,8 @@ pub mod trace;
 mod world;
 
 pub use check::{
-    Check, CloneCheck, Contexts, Invariant, Provenance, SoundCheckpoints, SoundKnowledge, invariant,
-    standard_checks,
+    Check, CloneCheck, Contexts, Invariant, ListedConflicts, Provenance, SoundCheckpoints, SoundKnowledge,
+    invariant, standard_checks,
 };
 pub use cli::cli;
 pub use device::StorageEnvironment;

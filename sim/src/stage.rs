@@ -12,7 +12,7 @@ use crate::environment::{Drawn, Elapsed, SimEnvironment, WallClock};
 use crate::fabric::Floor;
 use crate::network::{SimTransport, Ways};
 use crate::outcome::Violation;
-use crate::plan::{Crash, Direction, Operation, PeerNumber, Plan};
+use crate::plan::{Crash, Direction, Draw, Operation, PeerNumber, Plan};
 use crate::storage::StorageFaults;
 use crate::subject::{PeerContext, Running, Subject};
 use crate::tasks::Tasks;
@@ -272,6 +272,11 @@ impl Stage {
         self.world.lock().peers[peer.index()].holdings.clone()
     }
 
+    /// Whether a device can be copied at an instant, while the software writes to it.
+    pub(crate) fn is_copied_live(&self, peer: PeerNumber) -> bool {
+        self.seat(peer).device.is_in_memory()
+    }
+
     /// Puts a copy of a device away. Of a directory this must be done while the peer is down.
     pub(crate) fn back_up(&self, peer: PeerNumber) {
         let holdings = self.holdings(peer);
@@ -347,6 +352,10 @@ impl Life {
             let mut running = self.start().await;
             world.record(Some(peer), What::Started);
             let stop = self.use_it(&mut *running).await;
+            if !stop {
+                // Until somebody notices, the software must do no harm.
+                tokio::time::sleep(self.notices_after()).await;
+            }
             running.stop().await;
             world.lock().peers[peer.index()].must_reopen = false;
             if stop {
@@ -389,6 +398,12 @@ impl Life {
         }
     }
 
+    /// How long it takes until somebody opens a store again whose commit has failed.
+    fn notices_after(&self) -> Duration {
+        let PeerContext { seed, number, world, .. } = &self.context;
+        Duration::from_millis(Draw::new(*seed, ("notices", number, world.now_us())).mostly_small(1, 3_000))
+    }
+
     fn next(&self) -> Next {
         if self.context.world.lock().peers[self.context.number.index()].must_reopen {
             return Next::OpenAgain;
@@ -404,7 +419,7 @@ impl Life {
             Some(_) => {
                 let (_, operation) = inbox.operations.pop_front().expect("it is there");
                 // Marked as busy under the lock, so that nobody finds the user idle in between.
-                let doing = Doing { intends: Default::default(), seen: None, wrote: Vec::new() };
+                let doing = Doing::default();
                 self.context.world.lock().peers[self.context.number.index()].doing = Some(doing);
                 Next::Act(Box::new(operation))
             }

@@ -21,6 +21,9 @@ use crate::outcome::Violation;
 use crate::plan::{Draw, Fate, PeerNumber};
 use crate::world::{Holdings, World, holdings_of};
 
+/// The longest that an operation takes on a device with nothing wrong, in milliseconds.
+const PACE_MS_MAX: u64 = 30;
+
 /// How long an operation may keep its thread waiting, in real time, before the run is given up.
 const OPERATION_MAX: Duration = Duration::from_secs(60);
 
@@ -121,9 +124,12 @@ impl Storage for Watched {
         }
         let found = to_its_end(holdings_of(&*inner))?;
         self.compare(&found);
+        let mut draw = Draw::new(self.seed, ("pace", self.peer));
+        let pace_ms = if draw.chance(0.5) { draw.mostly_small(1, PACE_MS_MAX) } else { 0 };
         Ok(Arc::new(WatchedStore {
             inner,
             seed: self.seed,
+            pace_ms,
             peer: self.peer,
             world: self.world.clone(),
             faults: self.faults.clone(),
@@ -172,6 +178,8 @@ impl Watched {
 struct WatchedStore {
     inner: Arc<dyn Store>,
     seed: u64,
+    /// The longest that an operation takes when nothing is wrong.
+    pace_ms: u64,
     peer: PeerNumber,
     world: World,
     faults: StorageFaults,
@@ -196,11 +204,11 @@ impl WatchedStore {
 
     /// Lets other tasks go on, and time pass on a slow device.
     async fn take_a_while(&self) {
-        let slow = self.faults.lock().slow;
-        if !slow.is_zero() {
-            tokio::time::sleep(slow).await;
-        }
         let mut draw = Draw::new(self.seed, ("yields", self.peer, self.world.now_us()));
+        let takes = self.faults.lock().slow + Duration::from_millis(draw.below(self.pace_ms + 1));
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         for _ in 0..draw.below(3) {
             tokio::task::yield_now().await;
         }

@@ -133,12 +133,14 @@ pub struct PeerView {
 }
 
 /// An operation under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Doing {
     /// What it writes: document, whether that deletes it, and the body.
     pub(crate) intends: BTreeMap<DocumentId, Option<Bytes>>,
     /// What the user had read. `None` for what is there.
     pub(crate) seen: Option<Context>,
+    /// The body of the document that the user had read, if the operation changes it.
+    pub(crate) read: Option<Bytes>,
     pub(crate) wrote: Vec<(DocumentId, Dot)>,
 }
 

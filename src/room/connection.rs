@@ -13,8 +13,8 @@ use futures_util::future::Either;
 use futures_util::stream::{FuturesUnordered, SelectAll};
 use futures_util::{Stream, StreamExt, future, stream};
 use peerloom_core::{
-    CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender, PageLimits, ReplicaId,
-    Sequence, Session, SessionConfig, Share, TransportError, checkpoint_from_value,
+    Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender, PageLimits,
+    ReplicaId, Sequence, Session, SessionConfig, Share, TransportError, checkpoint_from_value,
 };
 use tokio::sync::watch;
 
@@ -236,10 +236,11 @@ impl Driver {
                 let core = self.collections[collection.0].core.clone();
                 let peer = self.peer.expect("pages come from a peer that has joined");
                 self.operate(async move {
-                    Ok::<_, crate::Error>(Input::Applied {
-                        collection,
-                        applied: core.apply(page, peer).await?,
-                    })
+                    let applied = match core.apply(page, peer).await {
+                        Err(_) if planted!(FailedPageSkipped) => Applied::default(),
+                        applied => applied?,
+                    };
+                    Ok::<_, crate::Error>(Input::Applied { collection, applied })
                 });
             }
             Effect::Direct { collection, origin } => {
@@ -253,7 +254,10 @@ impl Driver {
     fn scan(&mut self, collection: CollectionIndex, after: Sequence, limits: PageLimits) {
         let SharedCollection { core, sharing } = self.collections[collection.0].clone();
         self.operate(async move {
-            let still = core.shared.still_feed().await;
+            let still = match planted!(FeedNotHeldStill) {
+                true => None,
+                false => Some(core.shared.still_feed().await),
+            };
             if core.shared.is_failed() {
                 // The feed may hold a commit that no snapshot knows of.
                 return Err(crate::Error::MustReopen);
@@ -293,7 +297,7 @@ impl Driver {
                 return;
             }
             (Event::SameIdentity { yields }, _) => {
-                if yields {
+                if yields && !planted!(CloneKeepsIdentity) {
                     self.room.change_identity(self.replica);
                 }
                 return;

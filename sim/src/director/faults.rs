@@ -72,6 +72,7 @@ impl Director<'_> {
             FaultKind::Leave { peer } => self.close(*peer, Device::Stays, true),
             FaultKind::Crash { peer, manner } => self.crash(*peer, *manner),
             FaultKind::Pause { peer } => stage.pause(*peer),
+            FaultKind::Backup { peer } if stage.is_copied_live(*peer) => stage.back_up(*peer),
             FaultKind::Backup { peer } => self.close(*peer, Device::BackedUp, false),
             FaultKind::Restore { peer } => {
                 marks::reach("a restored backup");
