@@ -149,7 +149,7 @@ impl Installed {
                 if *ponders_ms > 0 {
                     tokio::time::sleep(Duration::from_millis(*ponders_ms)).await;
                 }
-                let read = json::to_canonical(&*draft).ok();
+                let read = json::to_canonical(&draft).ok();
                 edit(&mut draft, fields);
                 self.intend([(document, Some(&*draft))], Some(draft.context().clone()));
                 if let Some(doing) = &mut self.peer.world.lock().peers[self.peer.number.index()].doing {
