@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod device;
 mod director;
+mod disk;
 mod documents;
 mod environment;
 mod fabric;
@@ -30,6 +31,7 @@ pub use check::{
 };
 pub use cli::cli;
 pub use device::StorageEnvironment;
+pub use disk::{Disk, DiskFile};
 pub use documents::{Documents, Examples, ExamplesError, Todos, from_examples, from_strategy};
 pub use fabric::Fabric;
 pub use outcome::{Figures, Outcome, Verdict, Violation};
