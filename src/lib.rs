@@ -4,6 +4,7 @@
 mod collection;
 mod environment;
 mod error;
+mod merge;
 mod node;
 mod room;
 
@@ -13,6 +14,7 @@ pub use collection::{
 };
 pub use environment::{BoxFuture, Environment, SystemEnvironment};
 pub use error::{Error, OpenError, RoomError};
+pub use merge::{Merge, MergeTyped};
 pub use node::{Node, NodeBuilder};
 #[cfg(feature = "fjall")]
 pub use peerloom_fjall::Fjall;
@@ -26,8 +28,9 @@ pub use room::{Candidate, Events, Peer, PeerState, Retry, Room, RoomBuilder, Roo
 
 pub use peerloom_core as core;
 pub use peerloom_core::{
-    Checkpoint, CloseReason, CollectionName, CommitError, ConflictHandler, Context, DocumentId, Dot, Head,
-    IdRange, Incarnation, InvalidName, LastWriteWins, Now, PageLimits, PeerAddress, Refusal, ReplicaId,
-    ReplicaLimits, SessionCounters, SessionLimits, Stamp, State, Storage, StorageError, TopicKey, Transport,
-    TransportError, Violation, WriteError, json,
+    Checkpoint, CloseReason, CollectionName, Combine, CommitError, ConflictHandler, Context, Counter,
+    DeleteWins, DocumentId, Dot, EditWins, FieldHead, FieldState, FieldWise, Head, IdRange, Incarnation,
+    InvalidName, LastWriteWins, MergeJson, MergeWith, Now, PageLimits, PeerAddress, PerField, PointerError,
+    Refusal, ReplicaId, ReplicaLimits, SessionCounters, SessionLimits, Stamp, State, Storage, StorageError,
+    TopicKey, Transport, TransportError, Union, Violation, WriteError, json,
 };

@@ -3,7 +3,6 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use bytes::Bytes;
 use peerloom::core::{Document, Merged, Record, Sequence};
 use peerloom::{Dot, Memory, Network};
 
@@ -81,7 +80,7 @@ fn encode_us(entries: usize) -> f64 {
     let document = synthetic::document(0, entries);
     let record = Record { id: document::id(0), sequence: Sequence::ZERO.next(), document, resolved: None };
     each_us(entries, || {
-        let encoded = Bytes::from(black_box(&record).encode());
+        let encoded = black_box(&record).encode();
         black_box(Record::decode(record.id.clone(), &encoded).expect("encoded just now"));
     })
 }

@@ -13,8 +13,9 @@ use core::convert::Infallible;
 use bytes::Bytes;
 use minicbor::data::Type;
 use minicbor::{Decoder, Encoder};
+use smallvec::SmallVec;
 
-use crate::document::{Document, Dot, Head, MalformedDocument, Record, State};
+use crate::document::{Document, Dot, Head, Heads, MalformedDocument, Record, State};
 use crate::feed::{Checkpoint, Sequence};
 use crate::id::{DocumentId, Incarnation, InvalidName};
 use crate::stamp::{MalformedStamp, Stamp};
@@ -81,7 +82,12 @@ fn written(result: Result<&mut Encoder<Vec<u8>>, minicbor::encode::Error<Infalli
 
 impl Writer {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { encoder: Encoder::new(Vec::with_capacity(bytes)) }
+        Self::after(Vec::with_capacity(bytes))
+    }
+
+    /// Goes on after what is there.
+    fn after(bytes: Vec<u8>) -> Self {
+        Self { encoder: Encoder::new(bytes) }
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
@@ -96,6 +102,15 @@ impl Writer {
     pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         written(self.encoder.u64(number));
         self
+    }
+
+    /// A number of any size: zigzag, and as 16 bytes where that does not fit 64 bits.
+    pub(crate) fn signed(&mut self, number: i128) -> &mut Self {
+        let zigzag = (number << 1 ^ number >> 127).cast_unsigned();
+        match u64::try_from(zigzag) {
+            Ok(small) => self.number(small),
+            Err(_) => self.bytes(&zigzag.to_be_bytes()),
+        }
     }
 
     pub(crate) fn flag(&mut self, flag: bool) -> &mut Self {
@@ -131,6 +146,11 @@ impl Writer {
         self
     }
 
+    /// Incarnation, stamp.
+    pub(crate) fn dot(&mut self, dot: Dot) -> &mut Self {
+        self.number(dot.incarnation.number()).number(dot.stamp.number())
+    }
+
     pub(crate) fn checkpoint(&mut self, checkpoint: &Checkpoint) -> &mut Self {
         self.array(3).number(checkpoint.incarnation.number());
         self.number(checkpoint.end.number()).number(checkpoint.sequence.number())
@@ -164,13 +184,21 @@ impl Writer {
 /// Takes values out of a buffer, in order.
 #[derive(Debug)]
 pub(crate) struct Reader<'b> {
-    buffer: &'b Bytes,
+    buffer: &'b [u8],
+    /// The same buffer, if byte strings are to be slices of it rather than copies.
+    shared: Option<&'b Bytes>,
     decoder: Decoder<'b>,
 }
 
 impl<'b> Reader<'b> {
+    /// Byte strings will be slices, which keep the whole buffer.
     pub(crate) fn new(buffer: &'b Bytes) -> Self {
-        Self { buffer, decoder: Decoder::new(buffer) }
+        Self { buffer, shared: Some(buffer), decoder: Decoder::new(buffer) }
+    }
+
+    /// Byte strings will be copies.
+    fn copying(buffer: &'b [u8]) -> Self {
+        Self { buffer, shared: None, decoder: Decoder::new(buffer) }
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
@@ -229,6 +257,14 @@ impl<'b> Reader<'b> {
         self.take(Decoder::u64)
     }
 
+    pub(crate) fn signed(&mut self) -> Result<i128, DecodeError> {
+        let zigzag = match self.take(|decoder| decoder.datatype())? {
+            Type::Bytes => u128::from_be_bytes(self.bytes_of()?),
+            _ => self.number()?.into(),
+        };
+        Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+    }
+
     pub(crate) fn number_u32(&mut self) -> Result<u32, DecodeError> {
         self.take(Decoder::u32)
     }
@@ -237,10 +273,13 @@ impl<'b> Reader<'b> {
         self.take(Decoder::bool)
     }
 
-    /// A byte string, sliced out of the buffer.
+    /// A byte string, sliced out of the buffer or copied.
     pub(crate) fn bytes(&mut self) -> Result<Bytes, DecodeError> {
         let slice = self.take(Decoder::bytes)?;
-        Ok(self.buffer.slice_ref(slice))
+        Ok(match self.shared {
+            Some(shared) => shared.slice_ref(slice),
+            None => Bytes::copy_from_slice(slice),
+        })
     }
 
     /// A byte string of a length fixed by its type.
@@ -265,6 +304,25 @@ impl<'b> Reader<'b> {
             return Ok(None);
         }
         read(self).map(Some)
+    }
+
+    /// Whether an array comes next.
+    pub(crate) fn at_array(&mut self) -> Result<bool, DecodeError> {
+        Ok(matches!(self.take(|decoder| decoder.datatype())?, Type::Array))
+    }
+
+    pub(crate) fn dot(&mut self) -> Result<Dot, DecodeError> {
+        Ok(Dot { incarnation: self.incarnation()?, stamp: self.stamp()? })
+    }
+
+    /// A flat array: incarnation, stamp, incarnation, stamp, …
+    pub(crate) fn dots(&mut self) -> Result<Vec<Dot>, DecodeError> {
+        let position = self.decoder.position();
+        let items = self.array()?;
+        if !items.is_multiple_of(2) {
+            return Err(DecodeError::ArrayLength { position, found: items as u64 });
+        }
+        (0..items / 2).map(|_| self.dot()).collect()
     }
 
     pub(crate) fn stamp(&mut self) -> Result<Stamp, DecodeError> {
@@ -292,7 +350,7 @@ impl<'b> Reader<'b> {
         if !items.is_multiple_of(2) {
             return Err(DecodeError::ArrayLength { position, found: items as u64 });
         }
-        let mut entries: Vec<(Incarnation, Stamp)> = Vec::with_capacity(items / 2);
+        let mut entries: SmallVec<[(Incarnation, Stamp); 1]> = SmallVec::with_capacity(items / 2);
         for _ in 0..items / 2 {
             let incarnation = named(self.number()?)?;
             let stamp = self.stamp()?;
@@ -326,8 +384,8 @@ impl<'b> Reader<'b> {
         self.array_of(2)?;
         let context: Context = self.vector_named(named)?;
         let heads = self.array()?;
-        let heads = (0..heads).map(|_| self.head(&context)).collect::<Result<_, _>>()?;
-        Ok(Document::new(context, heads)?)
+        let heads = (0..heads).map(|_| self.head(&context)).collect::<Result<Heads, _>>()?;
+        Ok(Document::of(context, heads)?)
     }
 
     fn head(&mut self, context: &Context) -> Result<Head, DecodeError> {
@@ -359,21 +417,29 @@ impl Record {
 
     /// Everything but the id, which is the key: `[sequence, [context, heads], resolved]`.
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(self.bytes() + 64);
+        let mut bytes = Vec::with_capacity(self.bytes() + 64);
+        self.encode_to(&mut bytes);
+        bytes
+    }
+
+    /// Appends what [`Record::encode`] returns, for a buffer that is used again.
+    pub fn encode_to(&self, bytes: &mut Vec<u8>) {
+        let mut writer = Writer::after(core::mem::take(bytes));
         writer.array(3).number(self.sequence.number()).document(&self.document, Incarnation::number);
         writer.optional(self.resolved.as_ref(), |writer, state| {
             writer.array(3).state_fields(state);
         });
-        writer.finish()
+        *bytes = writer.finish();
     }
 
-    /// Reads back what [`Record::encode`] wrote. Bodies are slices of `bytes`.
+    /// Reads back what [`Record::encode`] wrote. Bodies are copies, so that a record keeps no more of a cache or a page in memory
+    /// than its own.
     ///
     /// # Errors
     ///
     /// Fails on anything that `encode` cannot have written, which means that the disk is damaged.
-    pub fn decode(id: DocumentId, bytes: &Bytes) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
+    pub fn decode(id: DocumentId, bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::copying(bytes);
         reader.array_of(3)?;
         let sequence = Sequence::new(reader.number()?);
         let document = reader.document(|number| Ok(Incarnation::new(number)))?;
@@ -409,7 +475,7 @@ mod tests {
     #[test]
     fn a_record_survives_the_disk() {
         let record = record();
-        assert_eq!(Record::decode(record.id.clone(), &record.encode().into()), Ok(record));
+        assert_eq!(Record::decode(record.id.clone(), &record.encode()), Ok(record));
     }
 
     #[test]
@@ -417,13 +483,13 @@ mod tests {
         let record = record();
         let bytes = record.encode();
         for cut in 0..bytes.len() {
-            assert!(Record::decode(record.id.clone(), &Bytes::copy_from_slice(&bytes[..cut])).is_err());
+            assert!(Record::decode(record.id.clone(), &bytes[..cut]).is_err());
         }
         for position in 0..bytes.len() {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
                 damaged[position] ^= 1 << bit;
-                if let Ok(other) = Record::decode(record.id.clone(), &damaged.into()) {
+                if let Ok(other) = Record::decode(record.id.clone(), &damaged) {
                     assert_ne!(other, record);
                 }
             }
@@ -433,7 +499,7 @@ mod tests {
     #[test]
     fn a_length_that_the_input_cannot_hold_is_refused_before_anything_is_allocated() {
         // An array that claims 2^32 items.
-        let bytes = Bytes::from_static(&[0x83, 0x01, 0x82, 0x9b, 0, 0, 0, 1, 0, 0, 0, 0]);
+        let bytes = [0x83, 0x01, 0x82, 0x9b, 0, 0, 0, 1, 0, 0, 0, 0];
         let decoded = Record::decode(DocumentId::new("a").expect("valid"), &bytes);
         assert_eq!(decoded, Err(DecodeError::ArrayLength { position: 3, found: 1 << 32 }));
     }

@@ -3,10 +3,10 @@
 //! Both rules are set operations on writes. They know no conflict handler, so every replica reaches the same
 //! heads whatever the handler does.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use crate::broken::{self, Rule};
 use crate::feed::Sequence;
@@ -89,16 +89,23 @@ pub enum Merged {
     Changed(Document),
 }
 
+/// The heads of a document. Nearly every document has one, which needs no allocation.
+pub(crate) type Heads = SmallVec<[Head; 1]>;
+
 /// A document as it replicates: the writes that it includes, and the heads among them.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Document {
     context: Context,
-    heads: Vec<Head>,
+    heads: Heads,
 }
 
 impl Document {
     /// Puts a document together from parts that a peer sent or a disk held.
     pub fn new(context: Context, heads: Vec<Head>) -> Result<Self, MalformedDocument> {
+        Self::of(context, heads.into_iter().collect())
+    }
+
+    pub(crate) fn of(context: Context, heads: Heads) -> Result<Self, MalformedDocument> {
         if heads.is_empty() {
             return Err(MalformedDocument::NoHead);
         }
@@ -124,7 +131,7 @@ impl Document {
         context.advance(dot.incarnation, dot.stamp);
         let unseen =
             local.into_iter().flat_map(|document| &document.heads).filter(|head| !head.dot.is_in(seen));
-        let mut heads: Vec<Head> = unseen.cloned().collect();
+        let mut heads: Heads = unseen.cloned().collect();
         heads.push(Head { dot, state });
         Self::from_heads(heads, context)
     }
@@ -140,7 +147,7 @@ impl Document {
         if remote.context.covers(&self.context) {
             return Merged::Changed(remote.clone());
         }
-        let mut heads: Vec<Head> = self.heads_surviving(remote).cloned().collect();
+        let mut heads: Heads = self.heads_surviving(remote).cloned().collect();
         heads.extend(remote.heads_surviving(self).filter(|head| !self.has(head.dot)).cloned());
         let mut context = remote.context.clone();
         if !broken::is(Rule::ContextInMerge) {
@@ -177,7 +184,7 @@ impl Document {
         self.heads.iter().filter(|head| other.has(head.dot) || !head.dot.is_in(&other.context))
     }
 
-    fn from_heads(mut heads: Vec<Head>, context: Context) -> Self {
+    fn from_heads(mut heads: Heads, context: Context) -> Self {
         heads.sort_unstable_by_key(|head| head.dot.canonical());
         assert!(!heads.is_empty(), "a merge or a write leaves at least one head");
         Self { context, heads }
@@ -219,6 +226,6 @@ impl From<Head> for Document {
     /// The document that this one write alone makes.
     fn from(head: Head) -> Self {
         let context = core::iter::once((head.dot.incarnation, head.dot.stamp)).collect();
-        Self { context, heads: vec![head] }
+        Self { context, heads: smallvec![head] }
     }
 }

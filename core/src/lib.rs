@@ -32,7 +32,10 @@ mod wire;
 pub use codec::DecodeError;
 pub use document::{Document, Dot, Head, MalformedDocument, Merged, Record, State};
 pub use feed::{Checkpoint, History, Sequence};
-pub use handler::{ConflictHandler, LastWriteWins};
+pub use handler::{
+    Combine, ConflictHandler, Counter, DeleteWins, EditWins, FieldHead, FieldState, FieldWise, LastWriteWins,
+    MergeJson, MergeWith, PerField, PointerError, Union,
+};
 pub use handshake::{Identity, TopicKey};
 pub use id::{
     CollectionName, DOCUMENT_ID_BYTES_MAX, DocumentId, Incarnation, InvalidName, Opening, ReplicaId,

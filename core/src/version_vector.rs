@@ -3,9 +3,10 @@
 //! [`Context`] says which writes one document includes, [`Knowledge`] which writes a whole collection does.
 //! They are two types, because joining one into the other would claim writes that nobody has.
 
-use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Deref;
+
+use smallvec::SmallVec;
 
 use crate::id::Incarnation;
 use crate::stamp::Stamp;
@@ -13,10 +14,10 @@ use crate::stamp::Stamp;
 /// A sorted map from incarnation to the highest stamp included, all lower ones with it.
 ///
 /// A sorted vector rather than a tree: nearly all have one to three entries, copying one is one `memcpy`, and
-/// comparing two is one walk over both.
+/// comparing two is one walk over both. The only entry of most documents lies in it, without an allocation.
 #[derive(Clone, Default, Eq, Hash, PartialEq)]
 pub struct VersionVector {
-    entries: Vec<(Incarnation, Stamp)>,
+    entries: SmallVec<[(Incarnation, Stamp); 1]>,
 }
 
 impl VersionVector {
@@ -101,7 +102,7 @@ impl VersionVector {
         if self.covers(other) {
             return false;
         }
-        let mut joined = Vec::with_capacity(self.len() + other.len());
+        let mut joined = SmallVec::with_capacity(self.len() + other.len());
         let (mut mine, mut theirs) = (self.entries.iter().peekable(), other.entries.iter().peekable());
         while let (Some(&&left), Some(&&right)) = (mine.peek(), theirs.peek()) {
             joined.push(match left.0.cmp(&right.0) {
@@ -135,7 +136,8 @@ impl fmt::Debug for VersionVector {
 
 impl FromIterator<(Incarnation, Stamp)> for VersionVector {
     fn from_iter<I: IntoIterator<Item = (Incarnation, Stamp)>>(entries: I) -> Self {
-        let mut entries: Vec<_> = entries.into_iter().filter(|entry| entry.1 > Stamp::ZERO).collect();
+        let mut entries: SmallVec<[_; 1]> =
+            entries.into_iter().filter(|entry| entry.1 > Stamp::ZERO).collect();
         // The highest stamp of an incarnation first, so that the others go.
         if !entries.is_sorted_by(|left, right| left.0 < right.0) {
             entries.sort_unstable_by(|left, right| left.0.cmp(&right.0).then(right.1.cmp(&left.1)));
@@ -198,6 +200,7 @@ version_vector! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn vector() -> impl Strategy<Value = Context> {

@@ -4,14 +4,13 @@
 
 #![no_main]
 
-use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use peerloom_core::{DocumentId, Record};
 
 fuzz_target!(|data: &[u8]| {
     let id = DocumentId::new("fuzz").expect("valid");
-    if let Ok(record) = Record::decode(id.clone(), &Bytes::copy_from_slice(data)) {
-        let again = Record::decode(id, &record.encode().into()).expect("what was encoded decodes");
+    if let Ok(record) = Record::decode(id.clone(), data) {
+        let again = Record::decode(id, &record.encode()).expect("what was encoded decodes");
         assert_eq!(again, record);
     }
 });

@@ -11,10 +11,6 @@ use crate::plan::{Crash, Fault, PeerNumber, Plan, Round};
 use crate::stage::Stage;
 use crate::trace::{Phase, What};
 
-/// How long a healed room may take to settle. Longer than it takes to notice a dead connection (40 s of silence), to give up a
-/// handshake (10 s) and to connect again (30 s), twice over.
-const SETTLED_WITHIN: Duration = Duration::from_secs(200);
-
 /// How often the director looks whether the room has settled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -24,9 +20,20 @@ const TIDIED_WITHIN: Duration = Duration::from_secs(120);
 /// How long nothing but signs of life may be said after that.
 const QUIET_FOR: Duration = Duration::from_secs(60);
 
+/// The most bytes that may be under way on one connection and direction: two pages, and as much again for what goes beside them.
+const UNDER_WAY_BYTES_MAX: u64 = 4 * (256 << 10);
+
+/// How many times the bytes of the documents that brought news may be sent in all, apart from what each connection costs. What is
+/// on its way when a connection breaks is sent again, so that faults make this far more than a calm room needs.
+const TRAFFIC_TIMES_MAX: u64 = 10;
+
+/// What one end of a connection may cost in bytes: handshake, knowledge, signs of life.
+const CONNECTION_BYTES_MAX: u64 = 16 << 10;
+
 /// Plays one plan on one stage.
 pub(crate) struct Director<'a> {
     plan: &'a Plan,
+    settles_within: Duration,
     stage: &'a Stage,
     floor: &'a dyn Floor,
     /// Begins and ends, in the order of time.
@@ -58,9 +65,15 @@ enum Device {
 }
 
 impl<'a> Director<'a> {
-    pub(crate) fn new(plan: &'a Plan, stage: &'a Stage, floor: &'a dyn Floor) -> Self {
+    pub(crate) fn new(
+        plan: &'a Plan,
+        settles_within: Duration,
+        stage: &'a Stage,
+        floor: &'a dyn Floor,
+    ) -> Self {
         let mut director = Self {
             plan,
+            settles_within,
             stage,
             floor,
             agenda: BTreeMap::new(),
@@ -94,6 +107,7 @@ impl<'a> Director<'a> {
             }
         }
         self.stay_quiet().await;
+        self.measure();
         self.stage.world.check_over();
         self.stage.world.record(None, What::Phase(Phase::Over));
     }
@@ -140,7 +154,7 @@ impl<'a> Director<'a> {
             Item::End(number) => self.end(number),
             Item::Join(peer) => self.start(peer),
             Item::Closed(peer, device) if self.stage.has_stopped(peer, self.floor) => {
-                self.closed(peer, device)
+                self.closed(peer, device);
             }
             Item::Closed(peer, device) => self.put(self.stage.now() + LOOK_EVERY, Item::Closed(peer, device)),
         }
@@ -216,7 +230,7 @@ impl<'a> Director<'a> {
                 self.stage.world.check_settled();
                 return !self.stage.world.is_violated();
             }
-            if took > SETTLED_WITHIN {
+            if took > self.settles_within {
                 self.stage.world.violate(self.unsettled());
                 return false;
             }
@@ -252,7 +266,7 @@ impl<'a> Director<'a> {
             let version = |peer: PeerNumber, id| holds(peer).documents.get(id).map(|held| held.version);
             for id in ids {
                 if version(first, id) != version(other, id) {
-                    let seconds = SETTLED_WITHIN.as_secs();
+                    let seconds = self.settles_within.as_secs();
                     let says =
                         format!("{first} and {other} hold different states {seconds} s after the last fault");
                     return Violation::of("replicas converge", says).at(other).about(id.as_str());
@@ -260,6 +274,28 @@ impl<'a> Director<'a> {
             }
         }
         Violation::of("replicas converge", "the room does not settle")
+    }
+
+    /// What was sent stays in proportion to what had to be sent.
+    fn measure(&self) {
+        let world = self.stage.world.lock();
+        let (figures, largest) = (&world.figures, world.document_bytes_max);
+        let under_way_max = UNDER_WAY_BYTES_MAX + 4 * largest;
+        let bytes_max = TRAFFIC_TIMES_MAX * figures.bytes_ideal + CONNECTION_BYTES_MAX * world.connections;
+        let violation = if figures.bytes_under_way_max > under_way_max {
+            let says = format!(
+                "{} bytes were under way at once, and {under_way_max} are enough",
+                figures.bytes_under_way_max
+            );
+            Some(Violation::of("what is under way is bounded", says))
+        } else if figures.bytes > bytes_max {
+            let says = format!("{} bytes were sent where {} would do", figures.bytes, figures.bytes_ideal);
+            Some(Violation::of("traffic is in proportion", says))
+        } else {
+            None
+        };
+        drop(world);
+        violation.into_iter().for_each(|violation| self.stage.world.violate(violation));
     }
 
     /// Nothing but signs of life may be said in a room where everybody holds the same.

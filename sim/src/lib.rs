@@ -1,4 +1,47 @@
-//! Deterministic simulation of rooms of Peerloom peers.
+//! Deterministic simulation of rooms of Peerloom peers: finds what breaks them, makes it small, and shows it.
+//!
+//! A [`Scenario`] says what is simulated: a storage adapter, a conflict handler, documents, what users do and what goes wrong. A *seed* becomes a
+//! [`Plan`], in which everything that will be done is explicit. A *run* plays the plan with the peers' real software on a simulated network,
+//! heals the room after each round and waits for it to settle, while an observer outside of the room checks every commit. The same plan
+//! gives the same trace, byte for byte, in every process.
+//!
+//! ```
+//! use peerloom_sim::plan::{Faults, mix};
+//! use peerloom_sim::Scenario;
+//! use peerloom::FieldWise;
+//!
+//! Scenario::new("todos")
+//!     .peers(3..=4)
+//!     .handler(FieldWise)
+//!     .workload(mix().insert(3).edit(6).delete(2).bulk(1..200, 1).hot_documents(0.6))
+//!     .faults(Faults::swarm())
+//!     .run_seeds(0..5);
+//! ```
+//!
+//! [`cli`] makes a program of a scenario, with the commands `run`, `fuzz`, `replay`, `shrink`, `report` and `check-determinism`. What it
+//! finds is a [replay file](replay), which [`shrink`](mod@shrink) makes small and a [`Report`] shows as a page, a picture or text.
+//!
+//! # What is checked
+//!
+//! [`standard_checks`] are the invariants of replication: a context never shrinks, equal contexts have equal heads, nothing is committed
+//! for a context that is covered, knowledge is sound, checkpoints cover what is there; and the *provenance* of everything that anybody
+//! holds: no write is lost, none comes back, none is made up. In every run, whichever checks it has: users read their writes, what
+//! was acknowledged is there after a restart, nothing panics, operations return, the room converges after healing, then falls silent, what
+//! is under way is bounded, and traffic stays in proportion. [`invariant`] and [`Check`] add what must be true of your application.
+//!
+//! A write is lost as planned if the plan destroys the only device that had it; [`Figures::losses_expected`] counts these.
+//!
+//! # Two fabrics
+//!
+//! [`Fabric::Virtual`] runs all peers on one runtime with a paused clock, which jumps to whatever happens next: a thousand and more runs a
+//! minute. On [`Fabric::Turmoil`] every peer is a host of `turmoil`, and its messages travel over simulated TCP. Both play the same
+//! plans.
+//!
+//! # What is not simulated
+//!
+//! Threads: an operation of a storage adapter runs to its end before anything else happens, so races within an adapter are for other
+//! tools. A content that changes on its way and still makes sense: transports must keep that from happening. Loss of single messages:
+//! transports deliver in order, or the connection ends.
 
 mod causes;
 mod check;

@@ -2,6 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
 use peerloom::{ConflictHandler, LastWriteWins, Storage};
 
@@ -29,7 +30,12 @@ pub(crate) struct Casting {
     pub(crate) subject: Arc<dyn Subject>,
     pub(crate) checks: Vec<Box<dyn Check>>,
     pub(crate) recording: Recording,
+    pub(crate) settles_within: Duration,
 }
+
+/// How long a healed room may take to settle. Longer than it takes to notice a dead connection (40 s of silence), to give up a
+/// handshake (10 s) and to connect again (30 s), twice over.
+const SETTLES_WITHIN: Duration = Duration::from_secs(200);
 
 /// What is simulated, under which plans, and what must be true.
 #[derive(Clone)]
@@ -41,6 +47,7 @@ pub struct Scenario {
     subject: Option<Arc<dyn Subject>>,
     checks: Arc<Vec<Box<dyn Check>>>,
     plans: PlanOptions,
+    settles_within: Duration,
 }
 
 impl Scenario {
@@ -53,6 +60,7 @@ impl Scenario {
             subject: None,
             checks: Arc::new(Vec::new()),
             plans: PlanOptions::default(),
+            settles_within: SETTLES_WITHIN,
         }
     }
 
@@ -127,6 +135,13 @@ impl Scenario {
         Self { subject: Some(Arc::new(subject)), ..self }
     }
 
+    /// How long a healed room may take until everybody holds the same, in simulated time. Default 200 seconds: time enough to notice dead
+    /// connections and to make new ones, twice over.
+    #[must_use]
+    pub fn settles_within(self, settles_within: Duration) -> Self {
+        Self { settles_within, ..self }
+    }
+
     /// Adds something that must be true. Without any, [`standard_checks`] are made.
     #[must_use]
     pub fn check(self, check: impl Check) -> Self {
@@ -168,7 +183,8 @@ impl Scenario {
         if checks.is_empty() {
             checks.push(Box::new(standard_checks()));
         }
-        let casting = Casting { subject, checks, recording: options.recording };
+        let casting =
+            Casting { subject, checks, recording: options.recording, settles_within: self.settles_within };
         let world = match options.fabric {
             Fabric::Virtual => run_virtual(plan, casting),
             Fabric::Turmoil => run_turmoil(plan, casting),

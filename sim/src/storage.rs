@@ -130,7 +130,7 @@ impl Storage for Watched {
             return Ok(inner);
         }
         let found = self.must_open(name, to_its_end(holdings_of(&*inner)))?;
-        self.compare(found);
+        self.compare(&found);
         Ok(Arc::new(WatchedStore {
             inner,
             seed: self.seed,
@@ -150,7 +150,7 @@ impl Storage for Watched {
 
 impl Watched {
     /// What was acknowledged must be there, and of a commit that was under way all or nothing.
-    fn compare(&self, found: Holdings) {
+    fn compare(&self, found: &Holdings) {
         let mut world = self.world.lock();
         let peer = &mut world.peers[self.peer.index()];
         let pending = peer.pending.take();
@@ -168,7 +168,7 @@ impl Watched {
                 return self.world.committed(self.peer, batch);
             }
         }
-        let violation = difference(&peer.holdings, &found, pending.as_ref()).at(self.peer);
+        let violation = difference(&peer.holdings, found, pending.as_ref()).at(self.peer);
         drop(world);
         self.world.violate(violation);
     }

@@ -46,11 +46,11 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    pub(crate) fn put(&mut self, id: DocumentId, held: Held) -> Option<Held> {
-        self.digest = self.digest.wrapping_add(fingerprint(&(&id, held.version)));
+    pub(crate) fn put(&mut self, id: &DocumentId, held: Held) -> Option<Held> {
+        self.digest = self.digest.wrapping_add(fingerprint(&(id, held.version)));
         let before = self.documents.insert(id.clone(), held);
         if let Some(before) = &before {
-            self.digest = self.digest.wrapping_sub(fingerprint(&(&id, before.version)));
+            self.digest = self.digest.wrapping_sub(fingerprint(&(id, before.version)));
         }
         before
     }
@@ -78,7 +78,7 @@ impl Holdings {
     /// What a commit makes of it.
     pub(crate) fn apply(&mut self, batch: &Batch) -> Result<(), LoadError> {
         for put in &batch.records {
-            self.put(put.record.id.clone(), held(&put.record));
+            self.put(&put.record.id, held(&put.record));
         }
         self.learn(batch)
     }
@@ -158,8 +158,10 @@ pub struct State {
     pub figures: Figures,
     /// Messages that say something, and commits.
     pub(crate) talk: u64,
-    /// Faults that have begun.
-    pub(crate) faults: u64,
+    /// Connections that were made, counted at both ends.
+    pub(crate) connections: u64,
+    /// The size of the largest document.
+    pub(crate) document_bytes_max: u64,
     pub(crate) recorder: Recorder,
     pub(crate) violation: Option<Violation>,
     checks: Vec<Box<dyn Check>>,
@@ -224,7 +226,7 @@ impl World {
     }
 
     /// A document changed at a peer whose system knows no contexts.
-    pub(crate) fn observed(&self, peer: PeerNumber, id: DocumentId, view: Option<Bytes>) {
+    pub(crate) fn observed(&self, peer: PeerNumber, id: &DocumentId, view: Option<Bytes>) {
         let mut state = self.lock();
         let at_us = self.now_us();
         let version = fingerprint(&view);
@@ -270,7 +272,8 @@ impl State {
             facts_of: BTreeMap::new(),
             figures: Figures::default(),
             talk: 0,
-            faults: 0,
+            connections: 0,
+            document_bytes_max: 0,
             recorder: Recorder::new(recording),
             violation: None,
             checks,
@@ -298,9 +301,13 @@ impl State {
         let mut changes = Vec::with_capacity(batch.records.len());
         for put in &batch.records {
             let after = put.record.clone();
-            self.note_writes(peer, &after);
+            let remade = put.replaces == Some(after.sequence);
+            if !self.note_writes(peer, &after) && !remade {
+                self.figures.bytes_ideal += after.bytes() as u64;
+            }
+            self.document_bytes_max = self.document_bytes_max.max(after.bytes() as u64);
             let before = self.hold(peer, &after).and_then(|held| held.record);
-            changes.push(Change { before, after, remade: put.replaces == Some(put.record.sequence) });
+            changes.push(Change { before, after, remade });
         }
         self.learn(at_us, peer, batch);
         self.figures.commits += 1;
@@ -318,16 +325,18 @@ impl State {
     }
 
     fn hold(&mut self, peer: PeerNumber, record: &Record) -> Option<Held> {
-        self.peers[peer.index()].holdings.put(record.id.clone(), held(record))
+        self.peers[peer.index()].holdings.put(&record.id, held(record))
     }
 
-    /// Remembers the writes that nobody has committed before: they are this peer's own.
-    fn note_writes(&mut self, peer: PeerNumber, after: &Record) {
+    /// Remembers the writes that nobody has committed before: they are this peer's own. Returns whether there were any.
+    fn note_writes(&mut self, peer: PeerNumber, after: &Record) -> bool {
+        let mut any = false;
         for head in after.document.heads() {
             let key = (head.dot.incarnation, head.dot.stamp);
             if self.facts.contains_key(&key) {
                 continue;
             }
+            any = true;
             let doing = self.peers[peer.index()].doing.as_mut();
             let read = doing.and_then(|doing| {
                 doing.wrote.push((after.id.clone(), head.dot));
@@ -351,6 +360,7 @@ impl State {
             self.facts.insert(key, fact);
             self.facts_of.entry(after.id.clone()).or_default().push(head.dot);
         }
+        any
     }
 
     /// Takes note of what the replica claims to know.
@@ -397,7 +407,7 @@ pub(crate) async fn holdings_of(store: &dyn Store) -> Result<Holdings, StorageEr
     let limits = PageLimits { documents_max: ALL, bytes_max: ALL };
     let mut holdings = Holdings::default();
     for record in store.list(IdRange::ALL, limits).await? {
-        holdings.put(record.id.clone(), held(&record));
+        holdings.put(&record.id, held(&record));
     }
     let entries = store.metadata(b"", None, ALL).await?;
     let metadata = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         ("a_file_is_shown_in_three_forms", a_file_is_shown_in_three_forms),
         ("what_ran_too_little_is_incomplete", what_ran_too_little_is_incomplete),
         ("what_differs_is_not_deterministic", what_differs_is_not_deterministic),
+        ("a_swarm_is_the_same_in_two_processes", a_swarm_is_the_same_in_two_processes),
         ("wrong_arguments_and_files_are_incomplete", wrong_arguments_and_files_are_incomplete),
     ];
     // What `cargo test` passes: names to look for.
@@ -52,6 +53,7 @@ fn scenario(name: &str) -> Scenario {
             sometimes!(most == 2, "two documents");
             if most > 3 { Err(format!("{most} documents")) } else { Ok(()) }
         })),
+        "swarm" => Scenario::new(name).peers(3..=4).operations(60).rounds(1..=1, 10_000..=15_000),
         // The keys of hash maps are drawn once per process.
         "different" => {
             let keys = RandomState::new();
@@ -209,6 +211,15 @@ fn what_differs_is_not_deterministic() {
     place
         .run("different", &["check-determinism", "--seed", "1"])
         .has(3, &["the first difference is event", "put document-0"]);
+}
+
+fn a_swarm_is_the_same_in_two_processes() {
+    let place = Place::new();
+    for fabric in ["virtual", "turmoil"] {
+        for seed in ["3", "4"] {
+            place.run("swarm", &["check-determinism", "--seed", seed, "--fabric", fabric]).has(0, &[]);
+        }
+    }
 }
 
 fn wrong_arguments_and_files_are_incomplete() {

@@ -19,7 +19,7 @@ use peerloom_core::{
 use tokio::sync::watch;
 
 use super::event::RoomEvent;
-use super::peers::{PeerState, Stop};
+use super::peers::{Newcomer, PeerState, Stop};
 use super::{RoomCore, SharedCollection};
 use crate::collection::{Progress, SessionNumber};
 use crate::environment::BoxFuture;
@@ -281,7 +281,9 @@ impl Driver {
                     self.room.tell(RoomEvent::PeerJoined { peer, address: self.connection.peer.clone() });
                 };
                 let now = self.room.node.environment().now().monotonic;
-                match peers.admit(self.number, peer, opening, self.session.tag(), peers_max, now, joined) {
+                let tag = self.session.tag().to_vec();
+                let newcomer = Newcomer { replica: peer, opening, tag, at: now };
+                match peers.admit(self.number, newcomer, peers_max, joined) {
                     Ok(()) => {
                         self.peer = Some(peer);
                         self.joined_at = Some(now);

@@ -64,6 +64,15 @@ impl Status {
     }
 }
 
+/// A peer that has just proven who it is.
+pub(super) struct Newcomer {
+    pub(super) replica: ReplicaId,
+    pub(super) opening: Opening,
+    /// By which both ends prefer the same one of two connections.
+    pub(super) tag: Vec<u8>,
+    pub(super) at: Duration,
+}
+
 struct Entry {
     status: Status,
     stop: watch::Sender<Option<Stop>>,
@@ -128,19 +137,17 @@ impl Peers {
     pub(super) fn admit(
         &self,
         number: SessionNumber,
-        replica: ReplicaId,
-        opening: Opening,
-        tag: &[u8],
+        newcomer: Newcomer,
         peers_max: usize,
-        now: Duration,
         joined: impl FnOnce(),
     ) -> Result<(), Refusal> {
+        let Newcomer { replica, opening, tag, at } = newcomer;
         let mut entries = self.lock();
         let known = |entry: &Entry| entry.status.known() == Some((replica, opening));
         let stopping = |entry: &Entry| entry.stop.borrow().is_some();
         for entry in entries.values().filter(|entry| known(entry) && !stopping(entry)) {
-            let settled = now.saturating_sub(entry.status.joined_at) >= DIALED_AT_ONCE_WITHIN;
-            if !settled && entry.status.tag.as_slice() > tag {
+            let settled = at.saturating_sub(entry.status.joined_at) >= DIALED_AT_ONCE_WITHIN;
+            if !settled && entry.status.tag > tag {
                 return Err(Refusal::Duplicate);
             }
             entry.stop.send_replace(Some(Stop::Refuse(Refusal::Duplicate)));
@@ -156,8 +163,8 @@ impl Peers {
         let entry = entries.get_mut(&number).expect("a session is listed while it runs");
         entry.status.peer.replica = Some(replica);
         entry.status.opening = Some(opening);
-        entry.status.tag = tag.to_vec();
-        entry.status.joined_at = now;
+        entry.status.tag = tag;
+        entry.status.joined_at = at;
         Ok(())
     }
 

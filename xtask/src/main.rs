@@ -52,6 +52,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Simulates rooms of peers under a swarm of faults, seed after seed; a minute unless told
+    #[command(disable_help_flag = true)]
+    Fuzz {
+        /// Passed on to the simulator; `--help` lists its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks formatting, lints and documentation; a warning is an error
     Check,
 }
@@ -67,7 +74,17 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Test { arguments } => {
             needs::provide(Scope::Everything)?;
-            cargo(&["test", "--workspace", "--all-features"], &arguments)
+            let mut command = Command::new(cargo_program());
+            command.args(["test", "--workspace", "--all-features"]).args(arguments);
+            if needs::provide_wishes() {
+                command.env("BROWSER_TESTS", "required");
+            }
+            run(command)
+        }
+        Task::Fuzz { arguments } => {
+            needs::provide(Scope::Basic)?;
+            let fixed = ["run", "--package", "peerloom-sim", "--example", "todos", "--", "fuzz"];
+            cargo(&fixed, &arguments)
         }
         Task::Bench { arguments } => run_of_everything("peerloom-benches", &arguments),
         Task::Model { arguments } => {

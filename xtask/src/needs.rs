@@ -40,6 +40,14 @@ const ROCKSDB: &[Need] = &[
     },
 ];
 
+/// What the tests use if it is there. Where it cannot be installed without a question, they say that they skip.
+const WISHES: &[Need] = &[Need {
+    what: "Chromium with its driver",
+    wanted_by: "the tests that click through the simulator's reports",
+    is_there: || runs("chromedriver", "--version"),
+    apt_packages: &["chromium", "chromium-driver", "fonts-dejavu-core"],
+}];
+
 /// How much of the workspace is to be built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Scope {
@@ -76,6 +84,29 @@ pub(crate) fn provide(scope: Scope) -> anyhow::Result<()> {
         Some(need) => bail!("{} is still missing after apt installed {packages}", need.what),
         None => Ok(()),
     }
+}
+
+/// Installs what the tests use if it is there, as root on a system with apt; otherwise says which tests will be skipped.
+///
+/// Returns whether all of it is there.
+pub(crate) fn provide_wishes() -> bool {
+    let missing: Vec<&Need> = WISHES.iter().filter(|wish| !(wish.is_there)()).collect();
+    for wish in &missing {
+        let packages = wish.apt_packages.join(" ");
+        eprintln!("{} is missing; it is wanted by {}.", wish.what, wish.wanted_by);
+        if !(has_apt() && is_root()) {
+            eprintln!("They are skipped. On Debian and Ubuntu the packages are: {packages}");
+            continue;
+        }
+        eprintln!("Installing it with apt, as root: {packages}");
+        for line in ["apt-get update", &format!("apt-get install --yes --no-install-recommends {packages}")] {
+            if let Err(error) = apt(line) {
+                eprintln!("{error}; they are skipped.");
+                break;
+            }
+        }
+    }
+    WISHES.iter().all(|wish| (wish.is_there)())
 }
 
 fn apt(line: &str) -> anyhow::Result<()> {

@@ -225,8 +225,10 @@ pub struct Transaction<'r> {
     replica: &'r mut Replica,
     now: Now,
     fresh: Incarnation,
-    slots: BTreeMap<DocumentId, Slot>,
-    changed: Vec<DocumentId>,
+    /// In the order of their ids.
+    slots: Vec<(DocumentId, Slot)>,
+    /// The slots that changed, in the order in which they did first.
+    changed: Vec<usize>,
     metadata: BTreeMap<Bytes, Option<Bytes>>,
     known: Knowledge,
     pages: Vec<Applied>,
@@ -240,7 +242,9 @@ impl<'r> Transaction<'r> {
         fresh: Incarnation,
         documents: impl IntoIterator<Item = (DocumentId, Option<Record>)>,
     ) -> Self {
-        let slots = documents.into_iter().map(|(id, record)| (id, Slot::new(record))).collect();
+        let mut slots: Vec<_> = documents.into_iter().map(|(id, record)| (id, Slot::new(record))).collect();
+        slots.sort_by(|left, right| left.0.cmp(&right.0));
+        slots.dedup_by(|later, earlier| later.0 == earlier.0);
         Self {
             replica,
             now,
@@ -262,7 +266,8 @@ impl<'r> Transaction<'r> {
             return Err(WriteError::BodyTooLarge { id, bytes: body.len(), bytes_max: limits.body_bytes_max });
         }
         self.replica.distrust_parted_clocks(self.now, self.fresh);
-        let slot = self.slots.get_mut(&id).expect("the transaction began with this document");
+        let index = place(&self.slots, &id, 0);
+        let slot = &mut self.slots[index].1;
         let view = slot.view(resolver);
         let present = view.as_ref().is_some_and(|view| !view.deleted);
         match condition {
@@ -293,7 +298,9 @@ impl<'r> Transaction<'r> {
             return Err(WriteError::DocumentTooLarge { id, bytes, bytes_max });
         }
         let heads = document.heads().len();
-        slot.becomes(document, None, &id, &mut self.changed);
+        if slot.becomes(document, None) {
+            self.changed.push(index);
+        }
         self.known.advance(dot.incarnation, dot.stamp);
         Ok(Written { dot, heads })
     }
@@ -304,13 +311,16 @@ impl<'r> Transaction<'r> {
         writes: Vec<Write>,
         resolver: &mut dyn Resolver,
     ) -> Result<Vec<Written>, WriteError> {
-        let slot = |write: &Write| (write.id.clone(), self.slots[&write.id].clone());
+        let slot = |write: &Write| {
+            let index = place(&self.slots, &write.id, 0);
+            (index, self.slots[index].1.clone())
+        };
         let undo: Vec<_> = if writes.len() > 1 { writes.iter().map(slot).collect() } else { Vec::new() };
         let (changed, known, notices) = (self.changed.len(), self.known.clone(), self.notices.len());
         let written: Result<Vec<_>, _> =
             writes.into_iter().map(|write| self.write(write, resolver)).collect();
         if written.is_err() {
-            self.slots.extend(undo);
+            undo.into_iter().for_each(|(index, slot)| self.slots[index].1 = slot);
             self.changed.truncate(changed);
             self.known = known;
             self.notices.truncate(notices);
@@ -323,9 +333,12 @@ impl<'r> Transaction<'r> {
         let number = self.pages.len();
         let mut applied = Applied { documents: page.documents.len(), ..Applied::default() };
         let (mut duplicate, mut useful) = (Vec::new(), Vec::new());
+        let mut next = 0;
         for (id, remote) in page.documents {
             self.look_for_oddities(number, &id, remote.context());
-            let slot = self.slots.get_mut(&id).expect("the transaction began with this document");
+            let index = place(&self.slots, &id, next);
+            next = index + 1;
+            let slot = &mut self.slots[index].1;
             let merged = slot.document.as_ref().map(|local| local.merge(&remote));
             let seen_before = match &merged {
                 Some(Merged::Unchanged) => &mut duplicate,
@@ -336,13 +349,19 @@ impl<'r> Transaction<'r> {
                     seen_before.push(incarnation);
                 }
             }
-            match merged {
-                Some(Merged::Unchanged) => applied.duplicates += 1,
+            let changed = match merged {
+                Some(Merged::Unchanged) => {
+                    applied.duplicates += 1;
+                    false
+                }
                 Some(Merged::Changed(document)) => {
                     let as_sent = document.context() == remote.context();
-                    slot.becomes(document, as_sent.then_some(number), &id, &mut self.changed);
+                    slot.becomes(document, as_sent.then_some(number))
                 }
-                None => slot.becomes(remote, Some(number), &id, &mut self.changed),
+                None => slot.becomes(remote, Some(number)),
+            };
+            if changed {
+                self.changed.push(index);
             }
         }
         useful.sort_unstable();
@@ -366,9 +385,9 @@ impl<'r> Transaction<'r> {
             history = Some(self.begin_incarnation());
         }
         let mut records = Vec::with_capacity(self.changed.len());
-        for id in core::mem::take(&mut self.changed) {
+        for index in core::mem::take(&mut self.changed) {
             end = end.next();
-            records.push(self.put(id, end, resolver));
+            records.push(self.put(index, end, resolver));
         }
         if !records.is_empty() {
             self.metadata
@@ -393,8 +412,9 @@ impl<'r> Transaction<'r> {
         Arc::new(history)
     }
 
-    fn put(&mut self, id: DocumentId, sequence: Sequence, resolver: &mut dyn Resolver) -> Put {
-        let slot = self.slots.get_mut(&id).expect("a changed document has a slot");
+    fn put(&mut self, index: usize, sequence: Sequence, resolver: &mut dyn Resolver) -> Put {
+        let (id, slot) = &mut self.slots[index];
+        let id = id.clone();
         let document = slot.document.take().expect("a changed document is there");
         if let Some(page) = slot.as_sent_by {
             note_sequence(&mut self.pages[page].as_sent, sequence);
@@ -475,20 +495,21 @@ impl Slot {
         Some(self.view.clone().unwrap_or_else(|| last_write(document)))
     }
 
-    fn becomes(
-        &mut self,
-        document: Document,
-        page: Option<usize>,
-        id: &DocumentId,
-        changed: &mut Vec<DocumentId>,
-    ) {
+    /// Returns whether this is its first change.
+    fn becomes(&mut self, document: Document, page: Option<usize>) -> bool {
         self.document = Some(document);
         self.view = None;
         self.as_sent_by = page;
-        if !core::mem::replace(&mut self.changed, true) {
-            changed.push(id.clone());
-        }
+        !core::mem::replace(&mut self.changed, true)
     }
+}
+
+/// Where the slot of a document stands. It is looked for at `likely` first: a page's documents come in the order of the slots.
+fn place(slots: &[(DocumentId, Slot)], id: &DocumentId, likely: usize) -> usize {
+    if slots.get(likely).is_some_and(|slot| slot.0 == *id) {
+        return likely;
+    }
+    slots.binary_search_by(|slot| slot.0.cmp(id)).expect("the transaction began with this document")
 }
 
 /// The view of a document in conflict; `None` where the only head is the view.

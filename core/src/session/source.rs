@@ -94,8 +94,8 @@ pub(super) struct Source {
     /// The knowledge at the scan that last reached the end of the feed. Everything up to there was sent, or is known
     /// to the peer, or is held back.
     reached: Option<Arc<Knowledge>>,
-    /// What goes out next: a document that was rewritten meanwhile replaces its earlier copy.
-    page: BTreeMap<DocumentId, Document>,
+    /// What goes out next, in the order of the feed: of a document that was rewritten meanwhile, the last copy counts.
+    page: Vec<(DocumentId, Document)>,
     page_bytes: usize,
     told: Option<Told>,
     /// What the peer is known to know.
@@ -357,7 +357,7 @@ impl Source {
         self.page_bytes = 0;
         let snapshot = self.scanned.as_ref().expect("set by the Pull");
         let checkpoint = snapshot.checkpoint(sequence.min(snapshot.end));
-        let documents = core::mem::take(&mut self.page).into_iter().collect();
+        let documents = latest_by_id(core::mem::take(&mut self.page));
         Some(Step::Send(Served { documents, checkpoint, complete: told.complete, knowledge }))
     }
 
@@ -439,9 +439,7 @@ impl Source {
             (&mut self.held_from, &mut self.held)
         } else {
             self.page_bytes += bytes;
-            let earlier = self.page.get(&id).map(|earlier| Changes::document_bytes(&id, earlier));
-            self.page_bytes -= earlier.unwrap_or(0);
-            self.page.insert(id, document);
+            self.page.push((id, document));
             return;
         };
         for (origin, stamp) in self.peer.lacks(document.context()) {
@@ -505,4 +503,18 @@ impl Source {
             self.reached = None;
         }
     }
+}
+
+/// The last copy of each document, in the order of their ids.
+fn latest_by_id(mut documents: Vec<(DocumentId, Document)>) -> Vec<(DocumentId, Document)> {
+    // Stable, so that copies stay in the order of the feed, and one walk if the ids ascend already.
+    documents.sort_by(|left, right| left.0.cmp(&right.0));
+    documents.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            core::mem::swap(later, earlier);
+        }
+        same
+    });
+    documents
 }

@@ -96,7 +96,7 @@ fn covers(
     let range = (Excluded((incarnation, from)), Included((incarnation, to)));
     for ((_, stamp), fact) in world.facts.range(range) {
         let held = holdings.documents.get(&fact.document).and_then(|held| held.record.as_ref());
-        if !held.is_some_and(|record| record.document.context().stamp(incarnation) >= *stamp) {
+        if held.is_none_or(|record| record.document.context().stamp(incarnation) < *stamp) {
             let says = format!("it claims a write of {} that its copy does not include", fact.peer);
             return Err(Violation::of("knowledge is sound", says).at(peer).about(fact.document.as_str()));
         }

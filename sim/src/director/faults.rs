@@ -11,14 +11,13 @@ impl Director<'_> {
     pub(super) fn begin(&mut self, fault: Fault) {
         let peers = touches(&fault.kind);
         if let Some(stranger) = peers.iter().find(|peer| !self.stage.exists(**peer)) {
-            return self.skip(&fault, format!("there is no {stranger}"));
+            return self.skip(&fault, &format!("there is no {stranger}"));
         }
         if let Some(reason) = self.makes_no_sense(&fault.kind) {
-            return self.skip(&fault, reason);
+            return self.skip(&fault, &reason);
         }
         let says = words(&fault.kind);
         self.stage.world.record(None, What::FaultBegan { fault: fault.number, says, peers });
-        self.stage.world.lock().faults += 1;
         self.act(&fault);
         let ends = self.stage.now() + Duration::from_millis(fault.for_ms);
         let number = fault.number;
@@ -26,7 +25,7 @@ impl Director<'_> {
         self.put(ends, Item::End(number));
     }
 
-    fn skip(&self, fault: &Fault, reason: String) {
+    fn skip(&self, fault: &Fault, reason: &str) {
         let says = format!("fault {}, {}: {reason}", fault.number, words(&fault.kind));
         self.stage.world.record(None, What::Skipped { says });
     }
@@ -59,7 +58,7 @@ impl Director<'_> {
         let (stage, ways) = (self.stage, &self.stage.ways);
         match &fault.kind {
             FaultKind::Delay { directions, by_ms } => {
-                directions.iter().for_each(|way| ways.delay(*way, *by_ms))
+                directions.iter().for_each(|way| ways.delay(*way, *by_ms));
             }
             FaultKind::Slow { directions, bytes_per_second } => {
                 directions.iter().for_each(|way| ways.slow(*way, *bytes_per_second));
@@ -103,7 +102,7 @@ impl Director<'_> {
         stage.world.record(None, What::FaultEnded { fault: number });
         match &fault.kind {
             FaultKind::Delay { directions, by_ms } => {
-                directions.iter().for_each(|way| ways.undelay(*way, *by_ms))
+                directions.iter().for_each(|way| ways.undelay(*way, *by_ms));
             }
             FaultKind::Slow { directions, bytes_per_second } => {
                 directions.iter().for_each(|way| ways.unslow(*way, *bytes_per_second));

@@ -48,7 +48,7 @@ pub(crate) fn run(plan: &Plan, casting: Casting) -> World {
     }
     let (floor, plan) = (TurmoilFloor { desks, ways }, plan.clone());
     sim.client("director", async move {
-        Director::new(&plan, &stage, &floor).direct().await;
+        Director::new(&plan, casting.settles_within, &stage, &floor).direct().await;
         Ok(())
     });
     if let Err(error) = sim.run() {

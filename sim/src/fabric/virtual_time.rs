@@ -33,7 +33,7 @@ pub(crate) fn run(plan: &Plan, casting: Casting) -> World {
             _ => false,
         });
         let floor = VirtualFloor { network, stage: stage.clone() };
-        Director::new(plan, &stage, &floor).direct().await;
+        Director::new(plan, casting.settles_within, &stage, &floor).direct().await;
         stage.clear_all(&floor);
         world
     })

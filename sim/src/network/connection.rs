@@ -30,7 +30,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(ways: Ways, outgoing: Direction) -> Self {
-        let number = ways.next_connection();
+        let number = ways.next_connection(outgoing);
         let incoming = Direction { from: outgoing.to, to: outgoing.from };
         Self { ways, outgoing, incoming, number }
     }
@@ -67,6 +67,7 @@ impl Sender {
 
     async fn pass(&mut self, at: Duration, number: u64, message: &[u8]) -> Result<(), TransportError> {
         self.last = at;
+        self.wire.ways.sent(self.wire.outgoing, message.len());
         let mut framed = BytesMut::with_capacity(HEADER_BYTES + message.len());
         framed.put_u64(at.as_micros() as u64);
         framed.put_u64(number);
@@ -175,6 +176,7 @@ impl MessageReceiver for Receiver {
         ways.released(incoming).await;
         let mut message = self.next.take()?;
         let (_, number) = (message.get_u64(), message.get_u64());
+        ways.arrived(incoming, message.len());
         let what = What::Delivered { message: MessageNumber(number), from: outgoing.to };
         ways.world().record(Some(outgoing.from), what);
         Some(message)

@@ -49,6 +49,8 @@ struct Way {
     mangle: Option<Mangling>,
     /// Connections with a number up to here carry nothing any more on this way.
     deaf_up_to: u64,
+    /// The bytes that were sent on the last connection and have not arrived.
+    under_way: u64,
     /// Connections with a number up to here are broken, and both ends have been told.
     severed_up_to: u64,
 }
@@ -120,8 +122,8 @@ impl Ways {
     /// Undoes everything but what became of connections.
     pub(crate) fn heal(&self) {
         for way in self.lock().ways.values_mut() {
-            let Way { deaf_up_to, severed_up_to, .. } = *way;
-            *way = Way { deaf_up_to, severed_up_to, ..Way::default() };
+            let Way { deaf_up_to, severed_up_to, under_way, .. } = *way;
+            *way = Way { deaf_up_to, severed_up_to, under_way, ..Way::default() };
         }
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
@@ -145,10 +147,32 @@ impl Ways {
         state.messages
     }
 
-    pub(super) fn next_connection(&self) -> u64 {
+    /// The number of a new connection, whose sending end is at this end of the way.
+    pub(super) fn next_connection(&self, outgoing: Direction) -> u64 {
         let mut state = self.lock();
         state.connections += 1;
-        state.connections
+        state.ways.entry(outgoing).or_default().under_way = 0;
+        let number = state.connections;
+        drop(state);
+        self.shared.world.lock().connections += 1;
+        number
+    }
+
+    /// Counts what is under way. A message that was sent on a connection before the last is not.
+    pub(super) fn sent(&self, direction: Direction, bytes: usize) {
+        let mut state = self.lock();
+        let way = state.ways.entry(direction).or_default();
+        way.under_way += bytes as u64;
+        let under_way = way.under_way;
+        drop(state);
+        let mut world = self.shared.world.lock();
+        world.figures.bytes_under_way_max = world.figures.bytes_under_way_max.max(under_way);
+    }
+
+    pub(super) fn arrived(&self, direction: Direction, bytes: usize) {
+        let mut state = self.lock();
+        let way = state.ways.entry(direction).or_default();
+        way.under_way = way.under_way.saturating_sub(bytes as u64);
     }
 
     /// Whether nothing that happens at one end can be noticed at the other.

@@ -84,8 +84,8 @@ impl PeerContext {
     }
 
     /// Tells the observer what a document looks like from now on; `None` if it is deleted. For software that does not store
-    /// [`Record`](peerloom::core::Record)s; what Peerloom commits is observed at its storage.
-    pub fn observe(&self, document: DocumentId, view: Option<Bytes>) {
+    /// [`Record`](::peerloom::core::Record)s; what Peerloom commits is observed at its storage.
+    pub fn observe(&self, document: &DocumentId, view: Option<Bytes>) {
         self.world.observed(self.number, document, view);
     }
 }

@@ -231,7 +231,7 @@ impl Actor {
         let body =
             (!deleted).then(|| json::to_canonical(state).expect("plans hold values that can be written"));
         if let Ok(id) = DocumentId::new(id) {
-            self.context.observe(id, body);
+            self.context.observe(&id, body);
         }
     }
 }

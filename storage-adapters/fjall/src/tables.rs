@@ -92,12 +92,9 @@ impl Database {
 }
 
 impl Tables for Database {
-    fn read(&self, ids: Vec<DocumentId>) -> Result<Vec<Option<Record>>, StorageError> {
-        let read = |id: DocumentId| {
-            let key = self.documents.get(id.as_bytes()).map_err(|error| failure::of_fjall(&error))?;
-            key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
-        };
-        ids.into_iter().map(read).collect()
+    fn read(&self, id: &DocumentId) -> Result<Option<Record>, StorageError> {
+        let key = self.documents.get(id.as_bytes()).map_err(|error| failure::of_fjall(&error))?;
+        key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
     }
 
     fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
@@ -160,6 +157,7 @@ impl Tables for Database {
         }
         let mut end = self.end;
         let mut write = self.database.batch().durability(Some(self.persist));
+        let mut entry = Vec::new();
         for Put { record, replaces } in batch.records {
             assert!(
                 record.sequence > end || replaces == Some(record.sequence),
@@ -171,7 +169,8 @@ impl Tables for Database {
             if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
                 write.remove(&self.feed, replaced.number().to_be_bytes());
             }
-            write.insert(&self.feed, key, encode_entry(&record));
+            encode_entry(&record, &mut entry);
+            write.insert(&self.feed, key, &*entry);
             write.insert(&self.documents, record.id.as_bytes(), key);
         }
         for (key, value) in batch.metadata {

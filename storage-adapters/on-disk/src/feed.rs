@@ -10,17 +10,19 @@
 //! up is served by one walk: of a million documents in fjall, five times as fast as with a look-up for each, and written a
 //! third faster. A read by id takes two look-ups instead, and a list one for each document.
 
-use bytes::Bytes;
 use peerloom_core::{DocumentId, Record, Sequence, StorageError};
 
-/// The value of a record in the feed.
-pub fn encode_entry(record: &Record) -> Vec<u8> {
-    let (id, encoded) = (record.id.as_bytes(), record.encode());
+/// Puts the value of a record in the feed in the place of what is in `entry`, which is best a buffer used before.
+pub fn encode_entry(record: &Record, entry: &mut Vec<u8>) {
+    let id = record.id.as_bytes();
     let length = u16::try_from(id.len()).expect("an id has at most 1,024 bytes");
-    [&length.to_be_bytes(), id, &encoded].concat()
+    entry.clear();
+    entry.extend_from_slice(&length.to_be_bytes());
+    entry.extend_from_slice(id);
+    record.encode_to(entry);
 }
 
-/// Reads back what [`encode_entry`] made. A copy is decoded: a slice would keep a whole block of a cache alive, out of its limit.
+/// Reads back what [`encode_entry`] made.
 ///
 /// # Errors
 ///
@@ -31,7 +33,7 @@ pub fn decode_entry(key: &[u8], value: &[u8]) -> Result<Record, StorageError> {
         .and_then(|(length, rest)| rest.split_at_checked(usize::from(u16::from_be_bytes(*length))));
     let (id, encoded) = parts.ok_or_else(|| corrupt("an entry of the feed is cut short"))?;
     let id = DocumentId::from_utf8(id).map_err(|error| corrupt(&error.to_string()))?;
-    let record = Record::decode(id, &Bytes::copy_from_slice(encoded));
+    let record = Record::decode(id, encoded);
     let record = record.map_err(|error| corrupt(&error.to_string()))?;
     match sequence_of_key(key) == Some(record.sequence) {
         true => Ok(record),

@@ -43,12 +43,17 @@ const BACKGROUND_JOBS: i32 = 2;
 /// Bits per key of the filters that tell that an id is not there: one wrong answer in a hundred.
 const FILTER_BITS: f64 = 10.0;
 
+/// The share of the memory for fresh ids that goes to a filter of them: some 30 bits for an id of 16 bytes. Most ids that a peer sends
+/// are not there, and a search for the place where they would be takes several times as long.
+const FRESH_FILTER_SHARE: f64 = 0.05;
+
 /// A key and its value.
 type Entry = (Box<[u8]>, Box<[u8]>);
 
 /// An open database.
 pub(crate) struct Database {
     database: DB,
+    read: ReadOptions,
     write: WriteOptions,
     /// The highest sequence in the feed.
     end: Sequence,
@@ -66,13 +71,19 @@ impl Database {
             (METADATA, MEMTABLE_SMALL_BYTES),
         ];
         let families = families.map(|(name, memtable_bytes)| {
-            ColumnFamilyDescriptor::new(name, family_options(memtable_bytes, &cache))
+            let mut family = family_options(memtable_bytes, &cache);
+            if name == DOCUMENTS {
+                family.set_memtable_whole_key_filtering(true);
+                family.set_memtable_prefix_bloom_ratio(FRESH_FILTER_SHARE);
+            }
+            ColumnFamilyDescriptor::new(name, family)
         });
         let database = DB::open_cf_descriptors(&database_options(options), path, families)
             .map_err(|error| failure::of_opening(&error, path))?;
         let mut write = WriteOptions::default();
         write.set_sync(options.durability == Durability::Synced);
-        let mut opened = Self { database, write, end: Sequence::ZERO, failed: false };
+        let read = ReadOptions::default();
+        let mut opened = Self { database, read, write, end: Sequence::ZERO, failed: false };
         opened.end = opened.last_sequence()?;
         Ok(opened)
     }
@@ -89,7 +100,7 @@ impl Database {
     }
 
     fn record_at(&self, key: &[u8], id: &[u8]) -> Result<Record, StorageError> {
-        let value = self.database.get_pinned_cf(self.family(FEED), key);
+        let value = self.database.get_pinned_cf_opt(self.family(FEED), key, &self.read);
         let value = value.map_err(|error| failure::of_rocksdb(&error))?;
         match value.map(|value| decode_entry(key, &value)).transpose()? {
             Some(record) if record.id.as_bytes() == id => Ok(record),
@@ -108,41 +119,40 @@ impl Database {
             Bound::Included(key) | Bound::Excluded(key) => IteratorMode::From(key, Direction::Forward),
             Bound::Unbounded => IteratorMode::Start,
         };
-        let mut options = ReadOptions::default();
-        // What a scan passes is hardly read again soon, and would drive out what is.
-        options.fill_cache(false);
         let excluded = match start {
             Bound::Excluded(key) => Some(Box::<[u8]>::from(key)),
             _ => None,
         };
         self.database
-            .iterator_cf_opt(self.family(family), options, from)
+            .iterator_cf_opt(self.family(family), scan_options(), from)
             .map(|entry| entry.map_err(|error| failure::of_rocksdb(&error)))
             .filter(move |entry| !entry.as_ref().is_ok_and(|(key, _)| Some(key) == excluded.as_ref()))
     }
 }
 
 impl Tables for Database {
-    fn read(&self, ids: Vec<DocumentId>) -> Result<Vec<Option<Record>>, StorageError> {
-        let documents = self.family(DOCUMENTS);
-        let read = |id: DocumentId| {
-            let key = self.database.get_pinned_cf(documents, id.as_bytes());
-            let key = key.map_err(|error| failure::of_rocksdb(&error))?;
-            key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
-        };
-        ids.into_iter().map(read).collect()
+    fn read(&self, id: &DocumentId) -> Result<Option<Record>, StorageError> {
+        let key = self.database.get_pinned_cf_opt(self.family(DOCUMENTS), id.as_bytes(), &self.read);
+        let key = key.map_err(|error| failure::of_rocksdb(&error))?;
+        key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
     }
 
     fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
         let mut page = Page::new(limits);
-        let start = after.number().to_be_bytes();
-        let mut entries = self.entries(FEED, Bound::Excluded(&start));
-        while page.is_open()
-            && let Some(entry) = entries.next()
-        {
-            let (key, value) = entry?;
-            page.add(decode_entry(&key, &value)?);
+        let after = after.number().to_be_bytes();
+        // Not as `entries` does it, which copies every key and value before they are decoded.
+        let mut entries = self.database.raw_iterator_cf_opt(self.family(FEED), scan_options());
+        entries.seek(after);
+        if entries.key() == Some(&after) {
+            entries.next();
         }
+        while page.is_open()
+            && let Some((key, value)) = entries.item()
+        {
+            page.add(decode_entry(key, value)?);
+            entries.next();
+        }
+        entries.status().map_err(|error| failure::of_rocksdb(&error))?;
         Ok(page.into_records())
     }
 
@@ -197,6 +207,7 @@ impl Tables for Database {
         let (feed, documents, metadata) = (self.family(FEED), self.family(DOCUMENTS), self.family(METADATA));
         let mut end = self.end;
         let mut write = WriteBatch::default();
+        let mut entry = Vec::new();
         for Put { record, replaces } in batch.records {
             assert!(
                 record.sequence > end || replaces == Some(record.sequence),
@@ -208,7 +219,8 @@ impl Tables for Database {
             if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
                 write.delete_cf(feed, replaced.number().to_be_bytes());
             }
-            write.put_cf(feed, key, encode_entry(&record));
+            encode_entry(&record, &mut entry);
+            write.put_cf(feed, key, &entry);
             write.put_cf(documents, record.id.as_bytes(), key);
         }
         for (key, value) in batch.metadata {
@@ -229,6 +241,13 @@ impl Tables for Database {
     fn close(self) {
         self.database.cancel_all_background_work(true);
     }
+}
+
+fn scan_options() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    // What a scan passes is hardly read again soon, and would drive out what is.
+    options.fill_cache(false);
+    options
 }
 
 fn database_options(options: &Options) -> rocksdb::Options {

@@ -2,8 +2,40 @@
 //!
 //! A handler never decides what replicates. It folds the heads of a document into a view, on every replica for
 //! itself, and creates no write and no traffic by doing so.
+//!
+//! | file | what |
+//! |---|---|
+//! | `last_write_wins.rs` | the last version as it is |
+//! | `field_wise.rs`, `stamped.rs` | every field for itself, and the stamps that takes |
+//! | `union.rs` | arrays as sets |
+//! | `counter.rs` | numbers that add up |
+//! | `per_field.rs`, `pointer.rs` | another rule for each field |
+//! | `deletion.rs` | deletions that always win, or never |
+//! | `merge_with.rs` | closures |
+//! | `combine.rs` | what the handlers of JSON have in common |
+
+mod combine;
+mod counter;
+mod deletion;
+mod field_wise;
+mod last_write_wins;
+mod merge_with;
+mod per_field;
+mod pointer;
+mod stamped;
+mod union;
 
 use bytes::Bytes;
+
+pub use combine::{Combine, FieldHead, FieldState};
+pub use counter::Counter;
+pub use deletion::{DeleteWins, EditWins};
+pub use field_wise::FieldWise;
+pub use last_write_wins::LastWriteWins;
+pub use merge_with::{MergeJson, MergeWith};
+pub use per_field::PerField;
+pub use pointer::PointerError;
+pub use union::Union;
 
 use crate::document::{Dot, Head, State};
 
@@ -27,24 +59,4 @@ pub trait ConflictHandler: Send + Sync + 'static {
     /// The annotations of a local write: `seen` is the state that the writer had read, if any, `next` what it
     /// writes, with empty annotations.
     fn annotate(&self, seen: Option<&State>, next: &State, dot: Dot) -> Bytes;
-}
-
-/// The write with the highest stamp wins; between equal stamps, the higher incarnation. The default.
-///
-/// The other versions are not lost: they stay heads until a later write supersedes them, and applications can list them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LastWriteWins;
-
-impl ConflictHandler for LastWriteWins {
-    fn id(&self) -> &str {
-        "last-write-wins"
-    }
-
-    fn resolve(&self, heads: &[Head]) -> State {
-        heads.last().expect("a conflict has heads").state.clone()
-    }
-
-    fn annotate(&self, _seen: Option<&State>, _next: &State, _dot: Dot) -> Bytes {
-        Bytes::new()
-    }
 }
