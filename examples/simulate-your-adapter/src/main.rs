@@ -58,10 +58,10 @@ fn tell(flaw: Flaw) -> anyhow::Result<()> {
     println!("{}", report.to_text(COLUMNS));
 
     println!(
-        "The commits after the compaction were synced, in the new file. The name of that file was not: the power cut"
+        "The commits after the compaction were synced, in the new file. The name of that file was not: when the"
     );
     println!(
-        "brought back the old log under it, which ends where it was when it was compacted. One line is missing:\n"
+        "power went, the old log came back under it, which ends where it was compacted. One line is missing:\n"
     );
     println!("      self.files.rename(&new_name, &self.name)?;\n    + {line}");
     Ok(())
