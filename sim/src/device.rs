@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use peerloom::Memory;
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::plan::PeerNumber;
 use crate::world::Holdings;
 
-/// A device: memory that outlives the peer's software, and a directory for adapters that need one.
+/// A device: memory and a disk that outlive the peer's software, and a directory for adapters that need one.
 #[derive(Debug, Default)]
 pub(crate) struct Device {
     memory: Memory,
+    pub(crate) disk: Disk,
     directory: Mutex<Option<TempDir>>,
     /// What the observer knows to be on it, kept with the copies of it.
     pub(crate) holdings: Holdings,
@@ -30,7 +32,8 @@ impl Device {
                 Some(to)
             }
         };
-        Ok(Self { memory: self.memory.fork(), directory: Mutex::new(directory), holdings })
+        let (memory, disk) = (self.memory.fork(), self.disk.copy());
+        Ok(Self { memory, disk, directory: Mutex::new(directory), holdings })
     }
 
     /// Whether everything is in memory, which is copied at an instant.
@@ -74,13 +77,18 @@ impl StorageEnvironment {
         self.peer
     }
 
-    /// A directory of its own, for adapters that keep files. A crash leaves it as the operating system would after a kill: what was
-    /// written is there, synced or not.
+    /// A directory of its own, for adapters that cannot do without a file system. Every crash leaves it as the operating system would after a
+    /// kill: what was written is there, synced or not. [`StorageEnvironment::disk`] loses what was not.
     pub fn directory(&self) -> PathBuf {
         self.device.directory()
     }
 
-    /// A disk in memory, the fastest there is.
+    /// A disk for adapters that keep files, on which a power cut takes what was not synced.
+    pub fn disk(&self) -> Disk {
+        self.device.disk.in_this_life()
+    }
+
+    /// The memory adapter, the fastest storage there is: durable at each commit, whatever happens.
     pub fn memory(&self) -> Memory {
         self.device.memory.clone()
     }

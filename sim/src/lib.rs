@@ -36,6 +36,10 @@
 //! minute. On [`Fabric::Turmoil`] every peer is a host of `turmoil`, and its messages travel over simulated TCP. Both play the same
 //! plans.
 //!
+//! # A storage adapter of your own
+//!
+//! [`simulating_an_adapter`] says how to put one to the test, on a [`Disk`] that loses in a power cut what was not synced.
+//!
 //! # What is not simulated
 //!
 //! Threads: an operation of a storage adapter runs to its end before anything else happens, so races within an adapter are for other
@@ -47,6 +51,7 @@ mod check;
 mod cli;
 mod device;
 mod director;
+mod disk;
 mod documents;
 mod environment;
 mod fabric;
@@ -59,6 +64,8 @@ pub mod replay;
 mod report;
 mod scenario;
 pub mod shrink;
+#[doc = include_str!("../docs/simulating-an-adapter.md")]
+pub mod simulating_an_adapter {}
 mod stage;
 mod storage;
 mod subject;
@@ -72,6 +79,7 @@ pub use check::{
 };
 pub use cli::cli;
 pub use device::StorageEnvironment;
+pub use disk::{Disk, DiskFile};
 pub use documents::{Documents, Examples, ExamplesError, Todos, from_examples, from_strategy};
 pub use fabric::Fabric;
 pub use outcome::{Figures, Outcome, Verdict, Violation};

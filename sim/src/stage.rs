@@ -235,6 +235,14 @@ impl Stage {
 
     pub(crate) fn kill(&self, peer: PeerNumber, manner: Crash, floor: &dyn Floor) {
         let Some(tasks) = self.seat(peer).tasks.take() else { return };
+        // Before the tasks are dropped: a destructor that would still write must not get to.
+        let device = self.seat(peer).device.clone();
+        match manner {
+            Crash::Kill => device.disk.end_life(),
+            Crash::PowerCut => device.disk.cut_power(self.seed, (peer, self.world.now_us())),
+            // Its power went then and there.
+            Crash::WithinCommit => {}
+        }
         floor.clear(peer, tasks);
         self.world.lock().peers[peer.index()].running = false;
         self.world.lock().peers[peer.index()].doing = None;

@@ -48,6 +48,7 @@ impl Subject for Peerloom {
             peer: peer.number,
             world: peer.world.clone(),
             faults: peer.storage_faults.clone(),
+            disk: peer.storage.device.disk.clone(),
             die: peer.die.clone(),
             wake: peer.wake.clone(),
         };
