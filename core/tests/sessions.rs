@@ -173,7 +173,7 @@ impl Bench {
         let replicas = self.room.nodes.len();
         match &step.action {
             Action::Write { at, document, deletes, read } => {
-                self.write(at.index(replicas), format!("d{document}"), *deletes, read.as_ref());
+                self.write(at.index(replicas), &format!("d{document}"), *deletes, read.as_ref());
             }
             Action::Read { at } => self.read(at.index(replicas)),
             Action::Connect { left, right } => {
@@ -206,25 +206,26 @@ impl Bench {
         (0..replicas).for_each(|at| self.compare(at));
     }
 
-    fn write(&mut self, at: usize, document: String, deletes: bool, read: Option<&Index>) {
+    fn write(&mut self, at: usize, document: &str, deletes: bool, read: Option<&Index>) {
         let body = (!deletes).then(|| format!("w{}", self.model.made.len()));
         let readings: Vec<&Reading> =
             self.readings.iter().filter(|reading| reading.document == document).collect();
-        let local = self.model.replicas[at].get(&document).cloned().unwrap_or_default();
+        let local = self.model.replicas[at].get(document).cloned().unwrap_or_default();
         let (seen, had_seen) = match read.filter(|_| !readings.is_empty()).map(|read| read.get(&readings)) {
             Some(Reading { context, state, included, .. }) => {
                 (Seen::Read { context: context.clone(), state: Some(state.clone()) }, included.clone())
             }
             None => (Seen::Current, local.clone()),
         };
-        let written = self.room.write(at, 0, &document, body.as_deref(), seen).expect("within limits");
+        let written = self.room.write(at, 0, document, body.as_deref(), seen).expect("within limits");
         let name = written.dot.canonical();
         let includes: Included = local.iter().chain(&had_seen).copied().chain([name]).collect();
-        let before = self.model.made.insert(name, Made { document: document.clone(), body, seen: had_seen });
+        let before =
+            self.model.made.insert(name, Made { document: document.to_owned(), body, seen: had_seen });
         assert!(before.is_none(), "a name is never given twice");
-        self.model.replicas[at].insert(document.clone(), includes.clone());
+        self.model.replicas[at].insert(document.to_owned(), includes.clone());
         self.compare(at);
-        assert_eq!(self.model.replicas[at][&document], includes, "a write brings what was seen and itself");
+        assert_eq!(self.model.replicas[at][document], includes, "a write brings what was seen and itself");
     }
 
     fn read(&mut self, at: usize) {
