@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peerloom::Memory;
+use peerloom::core::Batch;
 use tempfile::TempDir;
 
 use crate::disk::Disk;
@@ -19,11 +20,13 @@ pub(crate) struct Device {
     directory: Mutex<Option<TempDir>>,
     /// What the observer knows to be on it, kept with the copies of it.
     pub(crate) holdings: Holdings,
+    /// A commit within which the peer had crashed: it is on the device or not.
+    pub(crate) pending: Option<Batch>,
 }
 
 impl Device {
     /// A copy of everything on it. Of a directory this is right only while nobody writes there.
-    pub(crate) fn copy(&self, holdings: Holdings) -> io::Result<Self> {
+    pub(crate) fn copy(&self, holdings: Holdings, pending: Option<Batch>) -> io::Result<Self> {
         let directory = match &*self.directory.lock().unwrap_or_else(PoisonError::into_inner) {
             None => None,
             Some(from) => {
@@ -33,7 +36,7 @@ impl Device {
             }
         };
         let (memory, disk) = (self.memory.fork(), self.disk.copy());
-        Ok(Self { memory, disk, directory: Mutex::new(directory), holdings })
+        Ok(Self { memory, disk, directory: Mutex::new(directory), holdings, pending })
     }
 
     /// Whether everything is in memory, which is copied at an instant.

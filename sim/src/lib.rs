@@ -20,6 +20,16 @@
 //! [`cli`] makes a program of a scenario, with the commands `run`, `fuzz`, `replay`, `shrink`, `report` and `check-determinism`. What it
 //! finds is a [replay file](replay), which [`shrink`](mod@shrink) makes small and a [`Report`] shows as a page, a picture or text.
 //!
+//! # Setting up
+//!
+//! Tokio can be seeded only with an unstable flag, without which this crate does not compile. Put this into `.cargo/config.toml` of your
+//! workspace:
+//!
+//! ```toml
+//! [build]
+//! rustflags = ["--cfg", "tokio_unstable"]
+//! ```
+//!
 //! # What is checked
 //!
 //! [`standard_checks`] are the invariants of replication: a context never shrinks, equal contexts have equal heads, nothing is committed
@@ -45,6 +55,11 @@
 //! Threads: an operation of a storage adapter runs to its end before anything else happens, so races within an adapter are for other
 //! tools. A content that changes on its way and still makes sense: transports must keep that from happening. Loss of single messages:
 //! transports deliver in order, or the connection ends.
+
+#[cfg(not(any(tokio_unstable, doc, doctest)))]
+compile_error!(
+    "peerloom-sim seeds tokio, which needs `rustflags = [\"--cfg\", \"tokio_unstable\"]` under `[build]` in .cargo/config.toml"
+);
 
 mod causes;
 mod check;

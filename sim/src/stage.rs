@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use peerloom::core::Batch;
 use peerloom::{BoxFuture, Transport};
 use tokio::sync::Notify;
 
@@ -110,6 +111,11 @@ impl Stage {
         self.seat(peer).tasks.is_some()
     }
 
+    /// Notes that a peer is about to start, which takes a moment where every peer is a host.
+    pub(crate) fn claim(&self, peer: PeerNumber) {
+        self.seat(peer).started = true;
+    }
+
     /// Whether it was ever started.
     pub(crate) fn was_started(&self, peer: PeerNumber) -> bool {
         self.seat(peer).started
@@ -194,6 +200,8 @@ impl Stage {
     pub(crate) fn assign(&self, operations: impl Iterator<Item = (Duration, Operation)>) {
         for (at, operation) in operations {
             if !self.exists(operation.peer) {
+                let says = format!("operation {}: there is no {}", operation.number, operation.peer);
+                self.world.record(None, What::Skipped { says });
                 continue;
             }
             let seat = self.seat(operation.peer);
@@ -212,7 +220,11 @@ impl Stage {
 
     /// What a user that is down does not get to do any more.
     pub(crate) fn skip_operations(&self, peer: PeerNumber) {
-        lock(&self.seat(peer).inbox).operations.clear();
+        let missed = std::mem::take(&mut lock(&self.seat(peer).inbox).operations);
+        for (_, operation) in missed {
+            let says = format!("operation {}: {peer} was down", operation.number);
+            self.world.record(Some(peer), What::Skipped { says });
+        }
     }
 
     /// Asks a peer to close in order. [`Stage::runs`] tells when it has.
@@ -276,8 +288,11 @@ impl Stage {
         }
     }
 
-    fn holdings(&self, peer: PeerNumber) -> Holdings {
-        self.world.lock().peers[peer.index()].holdings.clone()
+    /// What the observer knows to be on a device, and what may be on it as well.
+    fn holdings(&self, peer: PeerNumber) -> (Holdings, Option<Batch>) {
+        let world = self.world.lock();
+        let view = &world.peers[peer.index()];
+        (view.holdings.clone(), view.pending.clone())
     }
 
     /// Whether a device can be copied at an instant, while the software writes to it.
@@ -287,9 +302,9 @@ impl Stage {
 
     /// Puts a copy of a device away. Of a directory this must be done while the peer is down.
     pub(crate) fn back_up(&self, peer: PeerNumber) {
-        let holdings = self.holdings(peer);
+        let (holdings, pending) = self.holdings(peer);
         let mut seat = self.seat(peer);
-        seat.backup = Some(seat.device.copy(holdings).expect("a device can be copied"));
+        seat.backup = Some(seat.device.copy(holdings, pending).expect("a device can be copied"));
     }
 
     pub(crate) fn has_backup(&self, peer: PeerNumber) -> bool {
@@ -309,8 +324,8 @@ impl Stage {
 
     /// Puts a copy of one device in the place of another.
     pub(crate) fn clone_device(&self, from: PeerNumber, into: PeerNumber) {
-        let holdings = self.holdings(from);
-        let copy = self.seat(from).device.copy(holdings).expect("a device can be copied");
+        let (holdings, pending) = self.holdings(from);
+        let copy = self.seat(from).device.copy(holdings, pending).expect("a device can be copied");
         self.replace(into, copy);
     }
 
@@ -318,7 +333,7 @@ impl Stage {
         let mut world = self.world.lock();
         world.forget_what_only(peer, &device.holdings);
         world.peers[peer.index()].holdings = device.holdings.clone();
-        world.peers[peer.index()].pending = None;
+        world.peers[peer.index()].pending = device.pending.clone();
         world.peers[peer.index()].synced = false;
         drop(world);
         self.seat(peer).device = Arc::new(device);

@@ -74,6 +74,11 @@ impl StorageFaults {
         self.lock().dies_in_commit = true;
     }
 
+    /// Undoes [`StorageFaults::die_in_commit`].
+    pub(crate) fn live_on(&self) {
+        self.lock().dies_in_commit = false;
+    }
+
     pub(crate) fn heal(&self) {
         *self.lock() = Faults::default();
     }

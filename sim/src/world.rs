@@ -17,6 +17,7 @@ use crate::marks;
 use crate::outcome::{Figures, Violation};
 use crate::plan::PeerNumber;
 use crate::recorder::{Recorder, Recording};
+use crate::tasks::caught;
 use crate::trace::{Committed, What, WriteName};
 
 /// With what the keys of checkpoints begin.
@@ -120,8 +121,6 @@ pub struct PeerView {
     pub replica: Option<ReplicaId>,
     /// Whether its software runs.
     pub running: bool,
-    /// Whether it has nothing left to do for its user.
-    pub idle: bool,
     /// Whether it was in a room that had settled since it got its device.
     pub(crate) synced: bool,
     /// What its user is doing.
@@ -273,7 +272,7 @@ pub struct Change {
 impl State {
     fn new(peers: usize, recording: Recording, checks: Vec<Box<dyn Check>>) -> Self {
         Self {
-            peers: vec![PeerView { idle: true, ..PeerView::default() }; peers],
+            peers: vec![PeerView::default(); peers],
             facts: BTreeMap::new(),
             facts_of: BTreeMap::new(),
             figures: Figures::default(),
@@ -296,7 +295,11 @@ impl State {
     fn check(&mut self, at_us: u64, mut run: impl FnMut(&mut dyn Check, &Self) -> Result<(), Violation>) {
         let mut checks = std::mem::take(&mut self.checks);
         for check in &mut checks {
-            if let Err(violation) = run(&mut **check, self) {
+            // A check may be a user's, and an assertion in it is as good a verdict as any.
+            let checked = caught(|| run(&mut **check, self));
+            if let Err(violation) =
+                checked.unwrap_or_else(|panic| Err(Violation::of("checks do not panic", panic)))
+            {
                 self.violate(at_us, violation);
             }
         }

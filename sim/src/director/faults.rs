@@ -113,7 +113,7 @@ impl Director<'_> {
             FaultKind::Cut { pairs } => self.join(&fault, pairs),
             FaultKind::Crash { peer, manner } => {
                 // One that was to die within a commit and made none lives on.
-                stage.faults(*peer).heal();
+                stage.faults(*peer).live_on();
                 if *manner == Crash::PowerCut {
                     stage.ways_of(*peer).into_iter().for_each(|way| ways.unsilence(way));
                 }

@@ -20,7 +20,7 @@ use crate::device::StorageEnvironment;
 use crate::outcome::Violation;
 use crate::plan::{Action, Draw};
 use crate::storage::Watched;
-use crate::tasks::PlannedPanic;
+use crate::tasks::{PlannedPanic, caught};
 use crate::trace::What;
 use crate::world::Held;
 
@@ -270,6 +270,20 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// Calls the user's handler. The shell would catch its panic and show the last write: here it is a verdict.
+    fn call<T>(&self, call: impl FnOnce(&dyn ConflictHandler) -> T) -> T {
+        match caught(|| call(&*self.inner)) {
+            Ok(made) => made,
+            Err(panic) => {
+                let violation = Violation::of("the conflict handler does not panic", panic);
+                self.peer.world.violate(violation.at(self.peer.number));
+                std::panic::panic_any(PlannedPanic)
+            }
+        }
+    }
+}
+
 impl ConflictHandler for Observed {
     fn id(&self) -> &str {
         self.inner.id()
@@ -284,11 +298,11 @@ impl ConflictHandler for Observed {
             crate::marks::reach("a conflict handler that panics");
             std::panic::panic_any(PlannedPanic);
         }
-        self.inner.resolve(heads)
+        self.call(|handler| handler.resolve(heads))
     }
 
     fn annotate(&self, seen: Option<&State>, next: &State, dot: Dot) -> Bytes {
         self.check_seen(seen);
-        self.inner.annotate(seen, next, dot)
+        self.call(|handler| handler.annotate(seen, next, dot))
     }
 }
