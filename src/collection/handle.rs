@@ -129,7 +129,7 @@ impl<T: Content> Collection<T> {
 
     /// Deletes a document. Returns whether there was one.
     ///
-    /// What remains is a tombstone without content, which replicates like any other version.
+    /// What remains is a tombstone, which replicates like any other version. It has no content, only what the conflict handler notes of it.
     pub async fn remove(&self, id: impl TryInto<DocumentId, Error: Into<Error>>) -> Result<bool, Error> {
         let id = id.try_into().map_err(Into::into)?;
         let removal = Write { condition: Condition::Present, ..removal(id, Seen::Current) };
