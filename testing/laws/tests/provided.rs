@@ -1,7 +1,7 @@
 //! The handlers that come with Peerloom keep the laws, but for those that are not theirs.
 //!
-//! `CASES=100000 cargo test -p peerloom-laws --test provided` tries them harder, for an hour or two. Automerge's is in
-//! `handlers/automerge/tests/laws.rs`.
+//! `CASES=100000 cargo test -p peerloom-laws --test provided` tries them harder, for an hour or two. Automerge's
+//! is not among them.
 
 use peerloom::{Merge, MergeTyped};
 use peerloom_core::{
