@@ -1,0 +1,1 @@
+//! Peerloom over WebRTC.
