@@ -16,7 +16,7 @@ use webrtc::peer_connection::{
 };
 
 use crate::binding::channel_binding;
-use crate::line::{Dialect, Line, Receiver, Sender, line};
+use crate::line::{Dialect, IsOpen, Line, Receiver, Sender, closed, line};
 use crate::mesh::CallId;
 use crate::options::IceServer;
 use crate::signal::{Candidate, Claim, Signal};
@@ -57,6 +57,8 @@ pub(crate) enum CallEvent {
     Steady,
     /// It has not heard the other side for a while.
     Disturbed,
+    /// The connection is closed. What was sent before may still be under way.
+    Closed,
     /// It is over.
     Ended,
 }
@@ -67,6 +69,7 @@ pub(crate) struct Opened {
     pub(crate) channel_binding: Bytes,
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
+    pub(crate) is_open: IsOpen,
 }
 
 pub(crate) struct Call {
@@ -182,7 +185,8 @@ impl Talk<'_> {
         let remote = self.connection.current_remote_description().await.ok_or(Failure::NoFingerprint)?;
         let channel_binding = channel_binding(&local.sdp, &remote.sdp).ok_or(Failure::NoFingerprint)?;
         let (sender, receiver, line) = line(channel, message_bytes_max, self.dialect);
-        Ok((Opened { message_bytes_max, channel_binding, sender, receiver }, line))
+        let is_open = line.is_open();
+        Ok((Opened { message_bytes_max, channel_binding, sender, receiver, is_open }, line))
     }
 
     /// Returns once the connection has ended.
@@ -191,6 +195,7 @@ impl Talk<'_> {
         let options = &self.call.stack.options;
         let patience = options.dead_after - options.disturbed_after();
         let mut changes = self.state.clone();
+        let (mut is_open, mut told_closed) = (line.is_open(), false);
         let line = line.run(self.state.clone());
         tokio::pin!(line);
         let (mut member_left, mut dead_at) = (false, None);
@@ -218,6 +223,10 @@ impl Talk<'_> {
                         // The way that there is may still hold, or the next one be found. If not, the silence ends it.
                         tracing::debug!(%failure, "a connection found no other way");
                     }
+                }
+                () = closed(&mut is_open), if !told_closed => {
+                    told_closed = true;
+                    self.call.tell(CallEvent::Closed).await;
                 }
                 Some(event) = self.events.recv() => self.relay(event).await,
                 Ok(()) = changes.changed() => {

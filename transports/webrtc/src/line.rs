@@ -37,8 +37,8 @@ pub(crate) enum Dialect {
     Other,
 }
 
-/// Leaves `Open` once and for good.
-type IsOpen = bool;
+/// Whether messages can be sent and received. Becomes false once and for good.
+pub(crate) type IsOpen = watch::Receiver<bool>;
 
 /// Makes the two ends that a user has, and the task between them and the stack.
 pub(crate) fn line(
@@ -60,8 +60,8 @@ pub(crate) fn line(
 
 /// The hold that a sender, a receiver or the task has on a line. Dropping it closes the connection.
 struct End {
-    open: Arc<watch::Sender<IsOpen>>,
-    seen: watch::Receiver<IsOpen>,
+    open: Arc<watch::Sender<bool>>,
+    seen: IsOpen,
 }
 
 impl End {
@@ -81,7 +81,7 @@ impl Drop for End {
 }
 
 /// Waits until the connection is no longer open. Cancel-safe.
-async fn closed(seen: &mut watch::Receiver<IsOpen>) {
+pub(crate) async fn closed(seen: &mut IsOpen) {
     // Whoever could still open it is gone if this fails.
     let _ = seen.wait_for(|open| !open).await;
 }
@@ -175,6 +175,10 @@ enum Ended {
 }
 
 impl Line {
+    pub(crate) fn is_open(&self) -> IsOpen {
+        self.end.seen.clone()
+    }
+
     /// Runs until the peer connection may be closed.
     pub(crate) async fn run(mut self, mut state: watch::Receiver<RTCPeerConnectionState>) {
         let ended = tokio::select! {

@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::call::{Beginning, Call, CallEvent, CallInput, INPUTS_WAITING_MAX, Opened};
 use crate::interfaces::Watch;
+use crate::line::IsOpen;
 use crate::mesh::{CallId, Effect, Mesh};
 use crate::options::IceServer;
 use crate::random::Random;
@@ -60,6 +61,7 @@ impl Member {
             started: Instant::now(),
             ice_servers: [].into(),
             calls: BTreeMap::new(),
+            lines: BTreeMap::new(),
             told,
             events,
             redialed,
@@ -127,6 +129,8 @@ struct Task {
     /// Handed out by the signaling.
     ice_servers: Arc<[IceServer]>,
     calls: BTreeMap<CallId, mpsc::Sender<CallInput>>,
+    /// Those that are open, or were a moment ago.
+    lines: BTreeMap<CallId, IsOpen>,
     told: mpsc::Sender<(CallId, CallEvent)>,
     events: mpsc::Receiver<(CallId, CallEvent)>,
     redialed: mpsc::Receiver<PeerAddress>,
@@ -149,10 +153,7 @@ impl Task {
                 biased;
                 () = leave.cancelled() => break None,
                 Some((call, event)) = self.events.recv() => self.told(call, event),
-                Some(peer) = self.redialed.recv() => {
-                    let now = self.now();
-                    self.mesh.redial(&peer, now);
-                }
+                Some(peer) = self.redialed.recv() => self.redial(&peer),
                 event = self.session.event() => match event {
                     Ok(event) => self.signaled(event),
                     Err(error) => break Some(error),
@@ -200,17 +201,34 @@ impl Task {
             CallEvent::Open(opened) => self.open(id, opened),
             CallEvent::Steady => self.mesh.steady(id),
             CallEvent::Disturbed => self.mesh.disturbed(id, now),
+            CallEvent::Closed => {
+                self.lines.remove(&id);
+                self.mesh.ended(id, now);
+            }
             CallEvent::Ended => {
                 self.calls.remove(&id);
+                self.lines.remove(&id);
                 self.mesh.ended(id, now);
             }
         }
+    }
+
+    fn redial(&mut self, peer: &PeerAddress) {
+        let now = self.now();
+        // Who redials has seen the end, which the call may not have told yet.
+        if let Some(line) = self.mesh.line(peer)
+            && self.lines.get(&line).is_some_and(|is_open| !*is_open.borrow())
+        {
+            self.mesh.ended(line, now);
+        }
+        self.mesh.redial(peer, now);
     }
 
     fn open(&mut self, id: CallId, opened: Opened) {
         let now = self.now();
         // Otherwise it came too late, and dropping its ends closes it.
         if let Some(peer) = self.mesh.opened(id, now) {
+            self.lines.insert(id, opened.is_open);
             self.offers.put(Connection {
                 peer,
                 message_bytes_max: opened.message_bytes_max,

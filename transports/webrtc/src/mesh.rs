@@ -293,7 +293,12 @@ impl Mesh {
         Some(address)
     }
 
-    /// The call is over.
+    /// The open call to an address.
+    pub(crate) fn line(&self, address: &PeerAddress) -> Option<CallId> {
+        self.lines.get(address).copied()
+    }
+
+    /// The call is over, or carries no messages any more.
     pub(crate) fn ended(&mut self, id: CallId, now: Duration) {
         match self.calls.get(&id) {
             Some(call) if call.open => self.forget(id, now),
