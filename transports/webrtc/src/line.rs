@@ -19,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 use peerloom_core::{MessageReceiver, MessageSender, TransportError};
 use tokio::sync::{mpsc, watch};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::error::Error;
 use webrtc::peer_connection::RTCPeerConnectionState;
 
 /// How many messages wait between the task of the line and who receives. The stack holds up to 512 more.
@@ -102,17 +103,10 @@ impl MessageSender for Sender {
         if bytes > bytes_max {
             return Err(TransportError::TooLarge { bytes, bytes_max });
         }
-        let channel = &self.channel;
-        let sending = async {
-            match text(&message) {
-                Some(text) => channel.send_text(text).await,
-                None => channel.send(owned(message)).await,
-            }
-        };
         let sent = tokio::select! {
             biased;
             () = closed(&mut self.end.seen) => return Err(TransportError::Closed),
-            sent = sending => sent,
+            sent = send(&self.channel, message) => sent,
         };
         // If it is open now, the message was taken before the end was said.
         match sent {
@@ -131,13 +125,32 @@ impl MessageSender for Sender {
     }
 }
 
-fn text(message: &Bytes) -> Option<&str> {
-    message.starts_with(b"{").then(|| str::from_utf8(message).ok()).flatten()
+/// Sends once fewer bytes than the limit wait to be acknowledged.
+///
+/// The stack can wait by itself, but may miss that it has become possible, and looks again only after 50 ms; and while much is
+/// under way it looks after each packet, under the lock that the packets need, too. Looking after a millisecond is soon enough:
+/// in that time, little of what may wait is gone.
+async fn send(channel: &Arc<dyn DataChannel>, message: Bytes) -> Result<(), Error> {
+    const LOOK_AFTER: Duration = Duration::from_millis(1);
+    const LOOK_AFTER_MAX: Duration = Duration::from_millis(32);
+    let mut wait = LOOK_AFTER;
+    loop {
+        let sent = match text(&message) {
+            Some(text) => channel.try_send_text(text).await,
+            None => channel.try_send(BytesMut::from(&message[..])).await,
+        };
+        match sent {
+            Err(Error::ErrSendBufferFull) => {
+                tokio::time::sleep(wait).await;
+                wait = (2 * wait).min(LOOK_AFTER_MAX);
+            }
+            sent => return sent,
+        }
+    }
 }
 
-/// Without a copy where nobody else has the bytes.
-fn owned(message: Bytes) -> BytesMut {
-    message.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+fn text(message: &Bytes) -> Option<&str> {
+    message.starts_with(b"{").then(|| str::from_utf8(message).ok()).flatten()
 }
 
 pub(crate) struct Receiver {
@@ -236,7 +249,7 @@ async fn hang_up(channel: &Arc<dyn DataChannel>, dialect: Dialect) {
         }
     };
     let say = async {
-        if channel.send(BytesMut::new()).await.is_err() {
+        if send(channel, Bytes::new()).await.is_err() {
             return;
         }
         if dialect == Dialect::Peerloom {
