@@ -97,7 +97,7 @@ enum Failure {
 impl Call {
     pub(crate) async fn run(mut self, beginning: Beginning) {
         match self.stack.connect(&self.ice_servers).await {
-            Ok(Peer { connection, events, state }) => {
+            Ok(Peer { connection, events, state, sockets }) => {
                 let mut talk = Talk {
                     call: &mut self,
                     connection: connection.clone(),
@@ -106,7 +106,9 @@ impl Call {
                     early: Some(Vec::new()),
                     dialect: Dialect::Other,
                 };
-                match talk.open(beginning).await {
+                let opened = talk.open(beginning).await;
+                sockets.set_connecting(false);
+                match opened {
                     Ok((opened, line)) => talk.live(opened, line).await,
                     Err(failure) => tracing::debug!(%failure, "an attempt to connect failed"),
                 }

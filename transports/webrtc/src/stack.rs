@@ -24,10 +24,9 @@ use crate::udp::Sockets;
 const EVENTS_WAITING_MAX: usize = 256;
 
 /// Makes peer connections.
-#[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) options: Options,
-    sockets: Arc<Sockets>,
+    sockets: Sockets,
     window_bytes: u32,
 }
 
@@ -36,6 +35,7 @@ pub(crate) struct Peer {
     pub(crate) connection: Arc<dyn PeerConnection>,
     pub(crate) events: mpsc::Receiver<PeerEvent>,
     pub(crate) state: watch::Receiver<RTCPeerConnectionState>,
+    pub(crate) sockets: Arc<Sockets>,
 }
 
 pub(crate) enum PeerEvent {
@@ -50,7 +50,7 @@ pub(crate) enum PeerEvent {
 impl Stack {
     pub(crate) fn new(options: Options, sockets: Sockets) -> Self {
         let window_bytes = sockets.window_bytes();
-        Self { options, sockets: Arc::new(sockets), window_bytes }
+        Self { options, sockets, window_bytes }
     }
 
     pub(crate) async fn connect(&self, handed_out: &[IceServer]) -> Result<Peer, Error> {
@@ -70,16 +70,17 @@ impl Stack {
             RTCConfigurationBuilder::new().with_ice_servers(servers.map(ice_server).collect());
         let (happened, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let (changed, state) = watch::channel(RTCPeerConnectionState::New);
+        let sockets = Arc::new(self.sockets.another());
         let connection = PeerConnectionBuilder::new()
             .with_configuration(configuration.build())
             .with_setting_engine(self.settings(mdns))
-            .with_runtime(self.sockets.clone())
-            .with_handler(Arc::new(Handler { happened, changed }))
+            .with_runtime(sockets.clone())
+            .with_handler(Arc::new(Handler { happened, changed, sockets: sockets.clone() }))
             .with_udp_addrs(bind_addresses(&self.options.interfaces))
             .with_data_channel_send_buffer_limit(self.options.buffered_bytes_max)
             .build()
             .await?;
-        Ok(Peer { connection: Arc::new(connection), events, state })
+        Ok(Peer { connection: Arc::new(connection), events, state, sockets })
     }
 
     fn settings(&self, mdns: Mdns) -> SettingEngine {
@@ -129,6 +130,7 @@ fn ice_server(server: &IceServer) -> RTCIceServer {
 struct Handler {
     happened: mpsc::Sender<PeerEvent>,
     changed: watch::Sender<RTCPeerConnectionState>,
+    sockets: Arc<Sockets>,
 }
 
 impl Handler {
@@ -160,6 +162,9 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        if state == RTCPeerConnectionState::Connecting {
+            self.sockets.set_connecting(true);
+        }
         self.changed.send_replace(state);
     }
 

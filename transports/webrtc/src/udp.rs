@@ -6,6 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -51,15 +52,32 @@ fn enlarge(socket: &std::net::UdpSocket, bytes: usize) {
     }
 }
 
-/// Tokio, with sockets as they are wanted here, and with tokio's clock, which a test may have paused.
+/// How long the stack sleeps at most while it connects.
+///
+/// It forgets to send what its own events bring about, such as the first packet of SCTP once DTLS is done, and notices when it
+/// wakes for another reason, which is the next tick of ICE: after 200 ms, twice per connection.
+const SLEEP_WHILE_CONNECTING_MAX: Duration = Duration::from_millis(2);
+
+/// Tokio, with sockets as they are wanted here, and with tokio's clock, which a test may have paused. One for each connection.
 pub(crate) struct Sockets {
     buffer_bytes: usize,
     network: Option<Arc<dyn UdpNetwork>>,
+    is_connecting: AtomicBool,
 }
 
 impl Sockets {
     pub(crate) fn new(buffer_bytes: usize, network: Option<Arc<dyn UdpNetwork>>) -> Self {
-        Self { buffer_bytes, network }
+        Self { buffer_bytes, network, is_connecting: AtomicBool::new(false) }
+    }
+
+    /// The same for another connection.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.buffer_bytes, self.network.clone())
+    }
+
+    /// Whether sleep is to be short.
+    pub(crate) fn set_connecting(&self, is_connecting: bool) {
+        self.is_connecting.store(is_connecting, Ordering::Relaxed);
     }
 
     /// How much may be under way to one of these sockets.
@@ -122,7 +140,8 @@ impl Runtime for Sockets {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        TokioRuntime.sleep(duration)
+        let is_connecting = self.is_connecting.load(Ordering::Relaxed);
+        TokioRuntime.sleep(if is_connecting { duration.min(SLEEP_WHILE_CONNECTING_MAX) } else { duration })
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
