@@ -590,3 +590,6 @@ enum Role {
     Caller,
     Called,
 }
+
+#[cfg(test)]
+mod tests;
