@@ -55,7 +55,7 @@ pub(crate) fn line(
         end: End { open: open.clone(), seen: open.subscribe() },
     };
     let receiver = Receiver { messages, end: End { open: open.clone(), seen: open.subscribe() } };
-    let line = Line { channel, dialect, arrived, end: End { seen: open.subscribe(), open } };
+    let line = Line { end: End { seen: open.subscribe(), open }, channel, dialect, arrived };
     (sender, receiver, line)
 }
 
@@ -173,10 +173,11 @@ impl MessageReceiver for Receiver {
 
 /// The task of a line. Ends when the connection has ended and nothing is left to be said.
 pub(crate) struct Line {
+    /// The first to be dropped: who has received the end can no longer send.
+    end: End,
     channel: Arc<dyn DataChannel>,
     dialect: Dialect,
     arrived: mpsc::Sender<Bytes>,
-    end: End,
 }
 
 /// Why a line no longer carries messages.

@@ -75,6 +75,7 @@ impl Server {
     }
 }
 
+#[allow(clippy::result_large_err, reason = "the WebSocket library wants it so")]
 async fn serve(dialect: Dialect, stream: TcpStream, id: String, members: Members) {
     let authorized = |request: &Request, response: Response| match request.headers().get("authorization") {
         Some(token) if token != "Bearer secret" => {
