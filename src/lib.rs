@@ -1,6 +1,20 @@
 //! Peerloom replicates collections of documents directly between peers.
 #![doc = include_str!("../README.md")]
 
+/// Whether a mistake is planted on this thread: never without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($bug:ident) => {
+        peerloom_core::planted::is(peerloom_core::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod collection;
 mod environment;
 mod error;
@@ -24,6 +38,10 @@ pub use peerloom_in_process::{InProcess, Network};
 pub use peerloom_memory::Memory;
 #[cfg(feature = "rocksdb")]
 pub use peerloom_rocksdb::RocksDb;
+#[cfg(feature = "webrtc")]
+pub use peerloom_webrtc as webrtc;
+#[cfg(feature = "webrtc")]
+pub use peerloom_webrtc::{WebRtc, WebSocketSignaling};
 pub use room::{Candidate, Events, Peer, PeerState, Retry, Room, RoomBuilder, RoomEvent, Sharing};
 
 pub use peerloom_core as core;

@@ -15,6 +15,7 @@ mod latency;
 mod live;
 mod memory;
 mod report;
+mod simulator;
 mod synthetic;
 mod traffic;
 
@@ -28,7 +29,7 @@ struct Subject {
     run: fn() -> anyhow::Result<Vec<Figure>>,
 }
 
-const SUBJECTS: [Subject; 9] = [
+const SUBJECTS: [Subject; 10] = [
     Subject { name: "first-sync", run: first_sync::run },
     Subject { name: "live", run: live::run },
     Subject { name: "contact", run: contact::run },
@@ -38,6 +39,7 @@ const SUBJECTS: [Subject; 9] = [
     Subject { name: "latency", run: latency::run },
     Subject { name: "contexts", run: contexts::run },
     Subject { name: "disk", run: disk::run },
+    Subject { name: "simulator", run: simulator::run },
 ];
 
 /// Takes the most time and space, and is left out unless it is named.

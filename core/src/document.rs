@@ -141,7 +141,12 @@ impl Document {
     /// A head stays if both copies have it, or if the other copy's context does not cover its dot.
     #[must_use]
     pub fn merge(&self, remote: &Self) -> Merged {
-        if self.context.covers(&remote.context) {
+        if planted!(StampsDecide) && self.context.newest() >= remote.context.newest() {
+            return Merged::Unchanged;
+        }
+        if self.context.covers(&remote.context)
+            && !(planted!(EqualCopyIsNews) && self.context == remote.context)
+        {
             return Merged::Unchanged;
         }
         if remote.context.covers(&self.context) {
@@ -149,6 +154,9 @@ impl Document {
         }
         let mut heads: Heads = self.heads_surviving(remote).cloned().collect();
         heads.extend(remote.heads_surviving(self).filter(|head| !self.has(head.dot)).cloned());
+        if planted!(ThirdHeadDropped) {
+            heads.truncate(2);
+        }
         let mut context = remote.context.clone();
         if !broken::is(Rule::ContextInMerge) {
             context.join(&self.context);

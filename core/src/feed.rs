@@ -112,6 +112,7 @@ impl History {
             let index = self.begun.iter().position(|entry| entry.1 == checkpoint.incarnation)?;
             let first = self.begun[index].0;
             let last = self.begun.get(index + 1).map_or(end, |following| following.0.previous());
+            let last = if planted!(HistoryOffByOne) { last.next() } else { last };
             (first <= checkpoint.end && checkpoint.end <= last && checkpoint.sequence <= checkpoint.end)
                 .then_some(checkpoint.sequence)
         };

@@ -8,6 +8,22 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(feature = "planted-bugs")]
+extern crate std;
+
+/// Whether a mistake is planted on this thread: never without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::planted::is(crate::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
 
 #[cfg(feature = "broken-rules")]
 pub mod broken;
@@ -20,6 +36,8 @@ mod handler;
 mod handshake;
 mod id;
 pub mod json;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod replica;
 mod session;
 mod stamp;

@@ -5,23 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peerloom::Memory;
+use peerloom::core::Batch;
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::plan::PeerNumber;
 use crate::world::Holdings;
 
-/// A device: memory that outlives the peer's software, and a directory for adapters that need one.
+/// A device: memory and a disk that outlive the peer's software, and a directory for adapters that need one.
 #[derive(Debug, Default)]
 pub(crate) struct Device {
     memory: Memory,
+    pub(crate) disk: Disk,
     directory: Mutex<Option<TempDir>>,
     /// What the observer knows to be on it, kept with the copies of it.
     pub(crate) holdings: Holdings,
+    /// A commit within which the peer had crashed: it is on the device or not.
+    pub(crate) pending: Option<Batch>,
 }
 
 impl Device {
     /// A copy of everything on it. Of a directory this is right only while nobody writes there.
-    pub(crate) fn copy(&self, holdings: Holdings) -> io::Result<Self> {
+    pub(crate) fn copy(&self, holdings: Holdings, pending: Option<Batch>) -> io::Result<Self> {
         let directory = match &*self.directory.lock().unwrap_or_else(PoisonError::into_inner) {
             None => None,
             Some(from) => {
@@ -30,7 +35,13 @@ impl Device {
                 Some(to)
             }
         };
-        Ok(Self { memory: self.memory.fork(), directory: Mutex::new(directory), holdings })
+        let (memory, disk) = (self.memory.fork(), self.disk.copy());
+        Ok(Self { memory, disk, directory: Mutex::new(directory), holdings, pending })
+    }
+
+    /// Whether everything is in memory, which is copied at an instant.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     fn directory(&self) -> PathBuf {
@@ -69,13 +80,18 @@ impl StorageEnvironment {
         self.peer
     }
 
-    /// A directory of its own, for adapters that keep files. A crash leaves it as the operating system would after a kill: what was
-    /// written is there, synced or not.
+    /// A directory of its own, for adapters that cannot do without a file system. Every crash leaves it as the operating system would after a
+    /// kill: what was written is there, synced or not. [`StorageEnvironment::disk`] loses what was not.
     pub fn directory(&self) -> PathBuf {
         self.device.directory()
     }
 
-    /// A disk in memory, the fastest there is.
+    /// A disk for adapters that keep files, on which a power cut takes what was not synced.
+    pub fn disk(&self) -> Disk {
+        self.device.disk.in_this_life()
+    }
+
+    /// The memory adapter, the fastest storage there is: durable at each commit, whatever happens.
     pub fn memory(&self) -> Memory {
         self.device.memory.clone()
     }

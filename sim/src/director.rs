@@ -166,6 +166,10 @@ impl<'a> Director<'a> {
             Device::BackedUp => self.stage.back_up(peer),
             Device::Restored => self.stage.restore(peer),
             Device::Wiped => self.stage.wipe(peer),
+            Device::ClonedInto(into) if self.stage.was_started(into) => {
+                let says = format!("{peer} is not cloned: {into} has joined meanwhile");
+                self.stage.world.record(Some(peer), What::Skipped { says });
+            }
             Device::ClonedInto(into) => {
                 self.stage.clone_device(peer, into);
                 self.start(into);
@@ -185,6 +189,7 @@ impl<'a> Director<'a> {
 
     fn start(&mut self, peer: PeerNumber) {
         if !self.stage.runs(peer) && !self.away.contains_key(&peer) {
+            self.stage.claim(peer);
             self.floor.start(peer);
         }
     }
@@ -240,7 +245,7 @@ impl<'a> Director<'a> {
     fn has_settled(&self) -> bool {
         let closing = self.agenda.values().any(|item| matches!(item, Item::Closed(..)));
         let running: Vec<PeerNumber> = self.stage.peers().filter(|peer| self.stage.runs(*peer)).collect();
-        if closing || !running.iter().all(|peer| self.stage.is_idle(*peer)) {
+        if closing || running.is_empty() || !running.iter().all(|peer| self.stage.is_idle(*peer)) {
             return false;
         }
         let world = self.stage.world.lock();

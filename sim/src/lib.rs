@@ -6,8 +6,7 @@
 //! gives the same trace, byte for byte, in every process.
 //!
 //! ```
-//! use peerloom_sim::plan::{Faults, mix};
-//! use peerloom_sim::Scenario;
+//! use peerloom_sim::{Faults, Scenario, mix};
 //! use peerloom::FieldWise;
 //!
 //! Scenario::new("todos")
@@ -20,6 +19,16 @@
 //!
 //! [`cli`] makes a program of a scenario, with the commands `run`, `fuzz`, `replay`, `shrink`, `report` and `check-determinism`. What it
 //! finds is a [replay file](replay), which [`shrink`](mod@shrink) makes small and a [`Report`] shows as a page, a picture or text.
+//!
+//! # Setting up
+//!
+//! Tokio can be seeded only with an unstable flag, without which this crate does not compile. Put this into `.cargo/config.toml` of your
+//! workspace:
+//!
+//! ```toml
+//! [build]
+//! rustflags = ["--cfg", "tokio_unstable"]
+//! ```
 //!
 //! # What is checked
 //!
@@ -37,17 +46,27 @@
 //! minute. On [`Fabric::Turmoil`] every peer is a host of `turmoil`, and its messages travel over simulated TCP. Both play the same
 //! plans.
 //!
+//! # A storage adapter of your own
+//!
+//! [`simulating_an_adapter`] says how to put one to the test, on a [`Disk`] that loses in a power cut what was not synced.
+//!
 //! # What is not simulated
 //!
 //! Threads: an operation of a storage adapter runs to its end before anything else happens, so races within an adapter are for other
 //! tools. A content that changes on its way and still makes sense: transports must keep that from happening. Loss of single messages:
 //! transports deliver in order, or the connection ends.
 
+#[cfg(not(any(tokio_unstable, doc, doctest)))]
+compile_error!(
+    "peerloom-sim seeds tokio, which needs `rustflags = [\"--cfg\", \"tokio_unstable\"]` under `[build]` in .cargo/config.toml"
+);
+
 mod causes;
 mod check;
 mod cli;
 mod device;
 mod director;
+mod disk;
 mod documents;
 mod environment;
 mod fabric;
@@ -60,6 +79,8 @@ pub mod replay;
 mod report;
 mod scenario;
 pub mod shrink;
+#[doc = include_str!("../docs/simulating-an-adapter.md")]
+pub mod simulating_an_adapter {}
 mod stage;
 mod storage;
 mod subject;
@@ -68,15 +89,16 @@ pub mod trace;
 mod world;
 
 pub use check::{
-    Check, CloneCheck, Contexts, Invariant, Provenance, SoundCheckpoints, SoundKnowledge, invariant,
-    standard_checks,
+    Check, CloneCheck, Contexts, Invariant, ListedConflicts, Provenance, SoundCheckpoints, SoundKnowledge,
+    invariant, standard_checks,
 };
 pub use cli::cli;
 pub use device::StorageEnvironment;
+pub use disk::{Disk, DiskFile};
 pub use documents::{Documents, Examples, ExamplesError, Todos, from_examples, from_strategy};
 pub use fabric::Fabric;
 pub use outcome::{Figures, Outcome, Verdict, Violation};
-pub use plan::Plan;
+pub use plan::{Faults, Hazard, Plan, Workload, mix};
 pub use recorder::Recording;
 pub use report::{Report, causal_slice};
 pub use scenario::{RunOptions, Scenario};

@@ -1,6 +1,7 @@
 //! A scenario: what is simulated, under which plans, and what must be true.
 
 use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::marks;
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::{Faults, Plan, PlanOptions, Topology, Workload, plan};
 use crate::recorder::Recording;
+use crate::replay::Replay;
 use crate::subject::{MakeStorage, Peerloom, Subject};
 
 /// How a plan is run.
@@ -124,6 +126,9 @@ impl Scenario {
     }
 
     /// The conflict handler of every peer. Default [`LastWriteWins`].
+    ///
+    /// All peers of all runs share this one value, as is right for a handler that is pure; one that keeps something between its calls makes
+    /// runs depend on each other. A handler that panics at a conflict fails the run.
     #[must_use]
     pub fn handler(self, handler: impl ConflictHandler) -> Self {
         Self { handler: Arc::new(handler), ..self }
@@ -142,7 +147,7 @@ impl Scenario {
         Self { settles_within, ..self }
     }
 
-    /// Adds something that must be true. Without any, [`standard_checks`] are made.
+    /// Adds something that must be true. Without any, [`standard_checks`] are made; the first one takes their place, so add them, too.
     #[must_use]
     pub fn check(self, check: impl Check) -> Self {
         let mut checks: Vec<Box<dyn Check>> = self.checks.iter().map(|check| (**check).boxed()).collect();
@@ -164,11 +169,19 @@ impl Scenario {
     ///
     /// # Panics
     ///
-    /// At the first violation, with what is wrong and the seed.
+    /// At the first violation, with what is wrong, the seed, and a [replay file](crate::replay) that holds the plan, under
+    /// `target/sim` of the directory that the test runs in.
     pub fn run_seeds(&self, seeds: Range<u64>) {
         for seed in seeds {
-            if let Verdict::Violated(violation) = self.run(&self.plan(seed), RunOptions::default()).verdict {
-                panic!("{} does not hold with seed {seed}: {violation}", self.name);
+            let plan = self.plan(seed);
+            let outcome = self.run(&plan, RunOptions::default());
+            if let Verdict::Violated(violation) = &outcome.verdict {
+                let path = PathBuf::from(format!("target/sim/{}-{seed}.json", self.name));
+                let saved = match Replay::new(&self.name, Fabric::Virtual, plan, &outcome).save(&path) {
+                    Ok(()) => format!("; the plan is in {}", path.display()),
+                    Err(error) => format!("; its plan could not be saved: {error}"),
+                };
+                panic!("{} does not hold with seed {seed}: {violation}{saved}", self.name);
             }
         }
     }

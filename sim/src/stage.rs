@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use peerloom::core::Batch;
 use peerloom::{BoxFuture, Transport};
 use tokio::sync::Notify;
 
@@ -12,7 +13,7 @@ use crate::environment::{Drawn, Elapsed, SimEnvironment, WallClock};
 use crate::fabric::Floor;
 use crate::network::{SimTransport, Ways};
 use crate::outcome::Violation;
-use crate::plan::{Crash, Direction, Operation, PeerNumber, Plan};
+use crate::plan::{Crash, Direction, Draw, Operation, PeerNumber, Plan};
 use crate::storage::StorageFaults;
 use crate::subject::{PeerContext, Running, Subject};
 use crate::tasks::Tasks;
@@ -110,6 +111,11 @@ impl Stage {
         self.seat(peer).tasks.is_some()
     }
 
+    /// Notes that a peer is about to start, which takes a moment where every peer is a host.
+    pub(crate) fn claim(&self, peer: PeerNumber) {
+        self.seat(peer).started = true;
+    }
+
     /// Whether it was ever started.
     pub(crate) fn was_started(&self, peer: PeerNumber) -> bool {
         self.seat(peer).started
@@ -194,6 +200,8 @@ impl Stage {
     pub(crate) fn assign(&self, operations: impl Iterator<Item = (Duration, Operation)>) {
         for (at, operation) in operations {
             if !self.exists(operation.peer) {
+                let says = format!("operation {}: there is no {}", operation.number, operation.peer);
+                self.world.record(None, What::Skipped { says });
                 continue;
             }
             let seat = self.seat(operation.peer);
@@ -212,7 +220,11 @@ impl Stage {
 
     /// What a user that is down does not get to do any more.
     pub(crate) fn skip_operations(&self, peer: PeerNumber) {
-        lock(&self.seat(peer).inbox).operations.clear();
+        let missed = std::mem::take(&mut lock(&self.seat(peer).inbox).operations);
+        for (_, operation) in missed {
+            let says = format!("operation {}: {peer} was down", operation.number);
+            self.world.record(Some(peer), What::Skipped { says });
+        }
     }
 
     /// Asks a peer to close in order. [`Stage::runs`] tells when it has.
@@ -235,6 +247,14 @@ impl Stage {
 
     pub(crate) fn kill(&self, peer: PeerNumber, manner: Crash, floor: &dyn Floor) {
         let Some(tasks) = self.seat(peer).tasks.take() else { return };
+        // Before the tasks are dropped: a destructor that would still write must not get to.
+        let device = self.seat(peer).device.clone();
+        match manner {
+            Crash::Kill => device.disk.end_life(),
+            Crash::PowerCut => device.disk.cut_power(self.seed, (peer, self.world.now_us())),
+            // Its power went then and there.
+            Crash::WithinCommit => {}
+        }
         floor.clear(peer, tasks);
         self.world.lock().peers[peer.index()].running = false;
         self.world.lock().peers[peer.index()].doing = None;
@@ -268,15 +288,23 @@ impl Stage {
         }
     }
 
-    fn holdings(&self, peer: PeerNumber) -> Holdings {
-        self.world.lock().peers[peer.index()].holdings.clone()
+    /// What the observer knows to be on a device, and what may be on it as well.
+    fn holdings(&self, peer: PeerNumber) -> (Holdings, Option<Batch>) {
+        let world = self.world.lock();
+        let view = &world.peers[peer.index()];
+        (view.holdings.clone(), view.pending.clone())
+    }
+
+    /// Whether a device can be copied at an instant, while the software writes to it.
+    pub(crate) fn is_copied_live(&self, peer: PeerNumber) -> bool {
+        self.seat(peer).device.is_in_memory()
     }
 
     /// Puts a copy of a device away. Of a directory this must be done while the peer is down.
     pub(crate) fn back_up(&self, peer: PeerNumber) {
-        let holdings = self.holdings(peer);
+        let (holdings, pending) = self.holdings(peer);
         let mut seat = self.seat(peer);
-        seat.backup = Some(seat.device.copy(holdings).expect("a device can be copied"));
+        seat.backup = Some(seat.device.copy(holdings, pending).expect("a device can be copied"));
     }
 
     pub(crate) fn has_backup(&self, peer: PeerNumber) -> bool {
@@ -296,8 +324,8 @@ impl Stage {
 
     /// Puts a copy of one device in the place of another.
     pub(crate) fn clone_device(&self, from: PeerNumber, into: PeerNumber) {
-        let holdings = self.holdings(from);
-        let copy = self.seat(from).device.copy(holdings).expect("a device can be copied");
+        let (holdings, pending) = self.holdings(from);
+        let copy = self.seat(from).device.copy(holdings, pending).expect("a device can be copied");
         self.replace(into, copy);
     }
 
@@ -305,7 +333,8 @@ impl Stage {
         let mut world = self.world.lock();
         world.forget_what_only(peer, &device.holdings);
         world.peers[peer.index()].holdings = device.holdings.clone();
-        world.peers[peer.index()].pending = None;
+        world.peers[peer.index()].pending = device.pending.clone();
+        world.peers[peer.index()].synced = false;
         drop(world);
         self.seat(peer).device = Arc::new(device);
     }
@@ -346,6 +375,10 @@ impl Life {
             let mut running = self.start().await;
             world.record(Some(peer), What::Started);
             let stop = self.use_it(&mut *running).await;
+            if !stop {
+                // Until somebody notices, the software must do no harm.
+                tokio::time::sleep(self.notices_after()).await;
+            }
             running.stop().await;
             world.lock().peers[peer.index()].must_reopen = false;
             if stop {
@@ -388,6 +421,12 @@ impl Life {
         }
     }
 
+    /// How long it takes until somebody opens a store again whose commit has failed.
+    fn notices_after(&self) -> Duration {
+        let PeerContext { seed, number, world, .. } = &self.context;
+        Duration::from_millis(Draw::new(*seed, ("notices", number, world.now_us())).mostly_small(1, 3_000))
+    }
+
     fn next(&self) -> Next {
         if self.context.world.lock().peers[self.context.number.index()].must_reopen {
             return Next::OpenAgain;
@@ -403,7 +442,7 @@ impl Life {
             Some(_) => {
                 let (_, operation) = inbox.operations.pop_front().expect("it is there");
                 // Marked as busy under the lock, so that nobody finds the user idle in between.
-                let doing = Doing { intends: Default::default(), seen: None, wrote: Vec::new() };
+                let doing = Doing::default();
                 self.context.world.lock().peers[self.context.number.index()].doing = Some(doing);
                 Next::Act(Box::new(operation))
             }

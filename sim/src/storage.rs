@@ -3,6 +3,7 @@
 //! An operation of the adapter runs to its end within one poll. Nothing else happens meanwhile, so that an adapter with threads of its
 //! own gives the same run each time; what a slow device would let happen in between is simulated after the operation took effect.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
@@ -12,17 +13,29 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use peerloom::core::{Batch, DocumentId, Record, Sequence, Store, StoreName};
+use peerloom::core::{Batch, DocumentId, Put, Record, Sequence, Store, StoreName};
 use peerloom::{CommitError, IdRange, PageLimits, Storage, StorageError};
 use tokio::sync::Notify;
 
+use crate::disk::Disk;
 use crate::marks;
 use crate::outcome::Violation;
 use crate::plan::{Draw, Fate, PeerNumber};
 use crate::world::{Holdings, World, holdings_of};
 
+/// The longest that an operation takes on a device with nothing wrong, in milliseconds.
+const PACE_MS_MAX: u64 = 30;
+
 /// How long an operation may keep its thread waiting, in real time, before the run is given up.
 const OPERATION_MAX: Duration = Duration::from_secs(60);
+
+/// What every opening of a store checks. They have names of their own, so that shrinking does not lead from a lost document to a lost checkpoint.
+const DURABLE: &str = "what was acknowledged is durable";
+const METADATA_DURABLE: &str = "metadata is durable";
+const OPENS: &str = "a store opens again";
+
+/// How many disk operations of a commit are done at most before the power goes within it.
+const OPERATIONS_BEFORE_CUT_MAX: u64 = 15;
 
 /// What the plan does to a peer's storage.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +72,11 @@ impl StorageFaults {
     /// The next commit does not return, because the peer crashes within it.
     pub(crate) fn die_in_commit(&self) {
         self.lock().dies_in_commit = true;
+    }
+
+    /// Undoes [`StorageFaults::die_in_commit`].
+    pub(crate) fn live_on(&self) {
+        self.lock().dies_in_commit = false;
     }
 
     pub(crate) fn heal(&self) {
@@ -107,6 +125,8 @@ pub(crate) struct Watched {
     pub(crate) peer: PeerNumber,
     pub(crate) world: World,
     pub(crate) faults: StorageFaults,
+    /// On which the adapter may keep its files.
+    pub(crate) disk: Disk,
     pub(crate) die: Die,
     /// Wakes the user when the store must be opened again.
     pub(crate) wake: Arc<Notify>,
@@ -115,18 +135,22 @@ pub(crate) struct Watched {
 #[async_trait]
 impl Storage for Watched {
     async fn open(&self, name: &StoreName) -> Result<Arc<dyn Store>, StorageError> {
-        let inner = to_its_end(self.inner.open(name))?;
+        let inner = self.must_open(name, to_its_end(self.inner.open(name)))?;
         if *name == StoreName::node() {
             return Ok(inner);
         }
-        let found = to_its_end(holdings_of(&*inner))?;
+        let found = self.must_open(name, to_its_end(holdings_of(&*inner)))?;
         self.compare(&found);
+        let mut draw = Draw::new(self.seed, ("pace", self.peer));
+        let pace_ms = if draw.chance(0.5) { draw.mostly_small(1, PACE_MS_MAX) } else { 0 };
         Ok(Arc::new(WatchedStore {
             inner,
             seed: self.seed,
+            pace_ms,
             peer: self.peer,
             world: self.world.clone(),
             faults: self.faults.clone(),
+            disk: self.disk.clone(),
             die: self.die.clone(),
             wake: self.wake.clone(),
         }))
@@ -149,32 +173,66 @@ impl Watched {
         if holds(&peer.holdings) {
             return;
         }
-        if let Some(batch) = pending {
+        if let Some(batch) = &pending {
             let mut after = peer.holdings.clone();
-            let applied = after.apply(&batch).is_ok();
+            let applied = after.apply(batch).is_ok();
             if applied && holds(&after) {
                 drop(world);
-                return self.world.committed(self.peer, &batch);
+                return self.world.committed(self.peer, batch);
             }
         }
-        let differs = |(id, held): (&DocumentId, _)| found.documents.get(id) != Some(held);
-        let document = peer.holdings.documents.iter().find(|entry| differs(*entry)).map(|(id, _)| id.clone());
-        let says = "after reopening, the storage does not hold what it had acknowledged";
-        let violation = Violation::of("what was acknowledged is durable", says).at(self.peer);
+        let violation = difference(&peer.holdings, found, pending.as_ref()).at(self.peer);
         drop(world);
-        self.world.violate(match document {
-            Some(id) => violation.about(id.as_str()),
-            None => violation,
-        });
+        self.world.violate(violation);
     }
+
+    /// What was acknowledged must be readable. A lock may be held for a moment by what is being dropped, and is asked for again.
+    fn must_open<T>(&self, name: &StoreName, opened: Result<T, StorageError>) -> Result<T, StorageError> {
+        if let Err(error) = &opened
+            && !matches!(error, StorageError::Locked { .. })
+        {
+            let says = format!("the store {:?} does not open again: {error}", name.as_str());
+            self.world.violate(Violation::of(OPENS, says).at(self.peer));
+        }
+        opened
+    }
+}
+
+/// Says where what was found differs from what must be there.
+fn difference(expected: &Holdings, found: &Holdings, pending: Option<&Batch>) -> Violation {
+    let ids: BTreeSet<&DocumentId> = expected.documents.keys().chain(found.documents.keys()).collect();
+    for id in ids {
+        let (must, has) = (expected.documents.get(id), found.documents.get(id));
+        if must == has {
+            continue;
+        }
+        let of_pending = |put: &Put| has.and_then(|held| held.record.as_ref()) == Some(&put.record);
+        let is_part = pending.is_some_and(|batch| batch.records.iter().any(of_pending));
+        let says = match (must, has) {
+            _ if is_part => "holds a part of a commit that never returned: all or nothing was promised",
+            (_, None) => "does not hold a document that it had acknowledged",
+            (None, _) => "holds a document that no commit has put there",
+            (Some(_), Some(_)) => "does not hold the state of a document that it had acknowledged",
+        };
+        return Violation::of(DURABLE, format!("after reopening, the storage {says}")).about(id.as_str());
+    }
+    let keys: BTreeSet<&Bytes> = expected.metadata.keys().chain(found.metadata.keys()).collect();
+    let key = keys.into_iter().find(|key| expected.metadata.get(*key) != found.metadata.get(*key));
+    let key = key.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default();
+    let says =
+        format!("after reopening, the storage does not hold the metadata {key:?} as it had acknowledged");
+    Violation::of(METADATA_DURABLE, says)
 }
 
 struct WatchedStore {
     inner: Arc<dyn Store>,
     seed: u64,
+    /// The longest that an operation takes when nothing is wrong.
+    pace_ms: u64,
     peer: PeerNumber,
     world: World,
     faults: StorageFaults,
+    disk: Disk,
     die: Die,
     wake: Arc<Notify>,
 }
@@ -196,11 +254,11 @@ impl WatchedStore {
 
     /// Lets other tasks go on, and time pass on a slow device.
     async fn take_a_while(&self) {
-        let slow = self.faults.lock().slow;
-        if !slow.is_zero() {
-            tokio::time::sleep(slow).await;
-        }
         let mut draw = Draw::new(self.seed, ("yields", self.peer, self.world.now_us()));
+        let takes = self.faults.lock().slow + Duration::from_millis(draw.below(self.pace_ms + 1));
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         for _ in 0..draw.below(3) {
             tokio::task::yield_now().await;
         }
@@ -220,11 +278,19 @@ impl WatchedStore {
             marks::reach("a crash between a page and its commit");
         }
         let mut draw = Draw::new(self.seed, ("crash within", self.peer, self.world.now_us()));
-        if draw.chance(0.5) {
-            self.world.lock().peers[self.peer.index()].pending = Some(batch.clone());
-            // Whether it landed shows when the store is opened again.
-            let _ = to_its_end(self.inner.commit(batch));
+        // On a disk, that nothing of it took effect is one of the ways in which it is cut short.
+        if self.disk.is_used() || draw.chance(0.5) {
+            self.disk.cut_power_after(draw.mostly_small(0, OPERATIONS_BEFORE_CUT_MAX) as u32);
+            // Whether it landed shows when the store is opened again, unless the adapter says now that it did.
+            match to_its_end(self.inner.commit(batch.clone())) {
+                Ok(()) => self.world.committed(self.peer, &batch),
+                Err(_) => self.world.lock().peers[self.peer.index()].pending = Some(batch),
+            }
+            if self.disk.is_without_power() {
+                marks::reach("a power cut between the disk operations of a commit");
+            }
         }
+        self.disk.cut_power(self.seed, (self.peer, self.world.now_us()));
         (self.die)();
         std::future::pending().await
     }

@@ -168,6 +168,13 @@ fn install_quiet_hook() {
     });
 }
 
+/// Calls somebody else's code, and gives what its panic says.
+pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    install_quiet_hook();
+    let caught = catch_unwind(AssertUnwindSafe(|| in_simulation(call)));
+    caught.map_err(|payload| last_panic().unwrap_or_else(|| message_of(&*payload)))
+}
+
 fn in_simulation<T>(poll: impl FnOnce() -> T) -> T {
     struct Outside(Option<Option<String>>);
     impl Drop for Outside {

@@ -13,9 +13,11 @@ use peerloom::{Context, Dot, IdRange, PageLimits, ReplicaId, ReplicaLimits, Stor
 
 use crate::check::Check;
 use crate::environment::Elapsed;
+use crate::marks;
 use crate::outcome::{Figures, Violation};
 use crate::plan::PeerNumber;
 use crate::recorder::{Recorder, Recording};
+use crate::tasks::caught;
 use crate::trace::{Committed, What, WriteName};
 
 /// With what the keys of checkpoints begin.
@@ -119,8 +121,8 @@ pub struct PeerView {
     pub replica: Option<ReplicaId>,
     /// Whether its software runs.
     pub running: bool,
-    /// Whether it has nothing left to do for its user.
-    pub idle: bool,
+    /// Whether it was in a room that had settled since it got its device.
+    pub(crate) synced: bool,
     /// What its user is doing.
     pub(crate) doing: Option<Doing>,
     /// A commit within which the peer crashed: it took effect or not.
@@ -130,12 +132,14 @@ pub struct PeerView {
 }
 
 /// An operation under way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Doing {
     /// What it writes: document, whether that deletes it, and the body.
     pub(crate) intends: BTreeMap<DocumentId, Option<Bytes>>,
     /// What the user had read. `None` for what is there.
     pub(crate) seen: Option<Context>,
+    /// The body of the document that the user had read, if the operation changes it.
+    pub(crate) read: Option<Bytes>,
     pub(crate) wrote: Vec<(DocumentId, Dot)>,
 }
 
@@ -208,6 +212,7 @@ impl World {
     pub(crate) fn check_settled(&self) {
         let mut state = self.lock();
         let at_us = self.now_us();
+        state.peers.iter_mut().for_each(|peer| peer.synced |= peer.running);
         state.check(at_us, |check, state| check.settled(state));
     }
 
@@ -267,7 +272,7 @@ pub struct Change {
 impl State {
     fn new(peers: usize, recording: Recording, checks: Vec<Box<dyn Check>>) -> Self {
         Self {
-            peers: vec![PeerView { idle: true, ..PeerView::default() }; peers],
+            peers: vec![PeerView::default(); peers],
             facts: BTreeMap::new(),
             facts_of: BTreeMap::new(),
             figures: Figures::default(),
@@ -290,7 +295,11 @@ impl State {
     fn check(&mut self, at_us: u64, mut run: impl FnMut(&mut dyn Check, &Self) -> Result<(), Violation>) {
         let mut checks = std::mem::take(&mut self.checks);
         for check in &mut checks {
-            if let Err(violation) = run(&mut **check, self) {
+            // A check may be a user's, and an assertion in it is as good a verdict as any.
+            let checked = caught(|| run(&mut **check, self));
+            if let Err(violation) =
+                checked.unwrap_or_else(|panic| Err(Violation::of("checks do not panic", panic)))
+            {
                 self.violate(at_us, violation);
             }
         }
@@ -318,6 +327,10 @@ impl State {
         } else {
             let versions: Vec<u64> = changes.iter().map(|change| version(&change.after)).collect();
             self.recorder.note(at_us, peer, &versions);
+        }
+        let synced = self.peers[peer.index()].synced;
+        if !synced && changes.iter().any(|change| change.after.document.in_conflict()) {
+            marks::reach("a conflict during a first sync");
         }
         let moved_checkpoint = batch.metadata.iter().any(|(key, _)| key.starts_with(CHECKPOINT_PREFIX));
         let commit = Commit { peer, changes: &changes, moved_checkpoint };

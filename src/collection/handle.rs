@@ -120,13 +120,16 @@ impl<T: Content> Collection<T> {
     /// [`WriteError::TooManyHeads`] if too many versions stand beside each other already.
     pub async fn save(&self, draft: Draft<T>) -> Result<(), Error> {
         let body = draft.value.to_body().map_err(|source| content_error(&draft.id, source))?;
-        let seen = Seen::Read { context: draft.context, state: Some(draft.state) };
+        let seen = match planted!(DraftOverCurrent) {
+            true => Seen::Current,
+            false => Seen::Read { context: draft.context, state: Some(draft.state) },
+        };
         self.write_one(Write { id: draft.id, deleted: false, body, seen, condition: Condition::None }).await
     }
 
     /// Deletes a document. Returns whether there was one.
     ///
-    /// What remains is a tombstone without content, which replicates like any other version.
+    /// What remains is a tombstone, which replicates like any other version. It has no content, only what the conflict handler notes of it.
     pub async fn remove(&self, id: impl TryInto<DocumentId, Error: Into<Error>>) -> Result<bool, Error> {
         let id = id.try_into().map_err(Into::into)?;
         let removal = Write { condition: Condition::Present, ..removal(id, Seen::Current) };

@@ -93,8 +93,10 @@ impl Shared {
     pub(super) fn publish(&self, snapshot: &Snapshot) {
         self.progress.send_if_modified(|progress| {
             let modified = progress.snapshot != *snapshot;
+            let own = |of: &Snapshot| of.knowledge.stamp(snapshot.incarnation);
+            let dozes = planted!(OnlyOwnWritesWake) && own(&progress.snapshot) == own(snapshot);
             progress.snapshot = snapshot.clone();
-            modified
+            modified && !dozes
         });
     }
 

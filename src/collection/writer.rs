@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use peerloom_core::{
-    Applied, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, Page, Replica,
+    Applied, Batch, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, Page, Replica,
     ReplicaId, Resolver, State, Store, Write, Written,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -127,12 +127,19 @@ impl Writer {
                 Request::Close { .. } => unreachable!("gathered apart"),
             }
         }
-        let (batch, committable, outcome) = transaction.finish(&mut resolver);
+        let (mut batch, committable, outcome) = transaction.finish(&mut resolver);
         let shared = self.shared.clone();
         let moving = shared.moving_feed().await;
+        if planted!(CheckpointBeforePage) {
+            let metadata = std::mem::take(&mut batch.metadata);
+            let _ = self.store.commit(Batch { records: Vec::new(), metadata }).await;
+        }
+        if planted!(StateBeforeCommit) {
+            self.replica.committed(committable.clone());
+        }
         let committed = if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await };
         if let Err(error) = committed {
-            if matches!(error, CommitError::Unknown(_)) {
+            if matches!(error, CommitError::Unknown(_)) && !planted!(UnknownCommitTrusted) {
                 self.shared.fail();
             }
             tracing::error!(collection = %self.shared.name(), %error, "a commit failed");
@@ -203,6 +210,7 @@ impl Chain {
 impl Pending {
     fn fail(self, error: &CommitError) {
         match self {
+            Self::Written(reply, written) if planted!(FailedWriteAcknowledged) => drop(reply.send(written)),
             // A write that was refused was not in the batch.
             Self::Written(reply, written) => {
                 drop(reply.send(written.and_then(|_| Err(error.clone().into()))));

@@ -14,7 +14,7 @@ use futures_util::future::Either;
 use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt, future, stream};
 use peerloom_core::{
-    APPLIES_MAX, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender, Page,
+    APPLIES_MAX, Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender, Page,
     PageLimits, ReplicaId, Sequence, Session, SessionConfig, Share, TransportError, checkpoint_from_value,
 };
 use tokio::sync::{mpsc, watch};
@@ -250,7 +250,10 @@ impl Driver {
     fn scan(&mut self, collection: CollectionIndex, after: Sequence, limits: PageLimits) {
         let SharedCollection { core, sharing } = self.collections[collection.0].clone();
         self.operate(async move {
-            let still = core.shared.still_feed().await;
+            let still = match planted!(FeedNotHeldStill) {
+                true => None,
+                false => Some(core.shared.still_feed().await),
+            };
             if core.shared.is_failed() {
                 // The feed may hold a commit that no snapshot knows of.
                 return Err(crate::Error::MustReopen);
@@ -271,6 +274,9 @@ impl Driver {
             let answers = core.clone().apply(peer, pages);
             operations.push(Box::pin(answers.map(move |applied| match applied {
                 Ok(applied) => Input::Applied { collection, applied },
+                Err(_) if planted!(FailedPageSkipped) => {
+                    Input::Applied { collection, applied: Applied::default() }
+                }
                 Err(error) => storage_failed(&error),
             })));
             sender
@@ -304,7 +310,7 @@ impl Driver {
                 return;
             }
             (Event::SameIdentity { yields }, _) => {
-                if yields {
+                if yields && !planted!(CloneKeepsIdentity) {
                     self.room.change_identity(self.replica);
                 }
                 return;

@@ -115,6 +115,7 @@ impl RoomTask {
             // The connection that this side prefers lives on, and has its own end. There is nobody else at this end.
             CloseReason::Refused(Refusal::Duplicate | Refusal::Itself)
             | CloseReason::RefusedByPeer(Refusal::Itself) => {}
+            CloseReason::HandshakeTimedOut if planted!(LateHandshakeNotRedialed) => {}
             // The peer prefers another connection, which may be one that is dead and of whose end it has not heard.
             CloseReason::RefusedByPeer(Refusal::Duplicate) => self.redial_later(address, peer),
             _ => self.redial_later(address, None),

@@ -52,7 +52,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Simulates rooms of peers under a swarm of faults, seed after seed; a minute unless told
+    /// Simulates rooms under a swarm of faults, a minute unless told; `--planted` proves that it finds planted bugs
     #[command(disable_help_flag = true)]
     Fuzz {
         /// Passed on to the simulator; `--help` lists its options
@@ -83,8 +83,11 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Fuzz { arguments } => {
             needs::provide(Scope::Basic)?;
-            let fixed = ["run", "--package", "peerloom-sim", "--example", "todos", "--", "fuzz"];
-            cargo(&fixed, &arguments)
+            let (planted, others): (Vec<_>, Vec<_>) =
+                arguments.into_iter().partition(|argument| argument == "--planted");
+            let example: &[&str] =
+                if planted.is_empty() { &["todos", "--", "fuzz"] } else { &["planted-bugs", "--"] };
+            cargo(&[&["run", "--package", "peerloom-sim", "--example"], example].concat(), &others)
         }
         Task::Bench { arguments } => run_of_everything("peerloom-benches", &arguments),
         Task::Model { arguments } => {

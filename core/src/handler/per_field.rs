@@ -97,28 +97,78 @@ impl PerField {
         core::iter::once(&*self.default).chain(self.fields.values().map(|rule| &**rule))
     }
 
-    /// The rest and the fields, in the order of [`Self::rules`].
-    fn parts(&self, state: &FieldState) -> Vec<FieldState> {
-        let (count, mut rest) = (1 + self.fields.len(), state.value.clone());
-        let fields = self.fields.keys().map(|pointer| pointer.take(rest.as_mut()?));
-        let fields: Vec<Option<Value>> = fields.collect();
-        let annotations = read(&state.annotations, count)
-            .unwrap_or_else(|_| Vec::from_iter((0..count).map(|_| Bytes::new())));
+    /// Takes a document apart.
+    fn parts(&self, state: &FieldState) -> Parts {
+        let (annotations, made) = self.read(&state.annotations).unwrap_or_else(|_| {
+            (
+                Vec::from_iter(self.rules().map(|_| Bytes::new())),
+                Vec::from_iter(self.fields.keys().map(|_| 0)),
+            )
+        });
+        let (values, made) = self.values(state.value.clone(), made);
         let part = |(value, annotations)| FieldState { value, annotations };
-        core::iter::once(rest).chain(fields).zip(annotations).map(part).collect()
+        Parts { states: values.into_iter().zip(annotations).map(part).collect(), made }
     }
 
-    fn whole(&self, parts: Vec<FieldState>) -> FieldState {
-        let annotations = write(parts.iter().map(|part| &part.annotations));
-        let mut values = parts.into_iter().map(|part| part.value);
+    /// The values of the rest and of the fields, without the objects that were made for them and that hold nothing else, and how many these were.
+    fn values(&self, mut rest: Option<Value>, mut made: Vec<usize>) -> (Vec<Option<Value>>, Vec<usize>) {
+        let fields: Vec<Option<Value>> =
+            self.fields.keys().map(|pointer| pointer.take(rest.as_mut()?)).collect();
+        if let Some(rest) = &mut rest {
+            for ((pointer, made), field) in self.fields.keys().zip(&mut made).zip(&fields) {
+                *made = field.as_ref().map_or(0, |_| *made);
+                pointer.clear(rest, *made);
+            }
+            // Afterwards, because objects may have been made for several fields.
+            for (pointer, made) in self.fields.keys().zip(&mut made) {
+                *made = pointer.missing(rest).min(*made);
+            }
+        }
+        (core::iter::once(rest).chain(fields).collect(), made)
+    }
+
+    fn whole(&self, states: Vec<FieldState>) -> FieldState {
+        let (values, annotations): (Vec<_>, Vec<_>) =
+            states.into_iter().map(|state| (state.value, state.annotations)).unzip();
+        let mut values = values.into_iter();
         let mut whole = values.next().expect("the rest comes first");
+        let fields = || self.fields.keys().zip(values.clone());
+        let missing = |(pointer, value): (&Pointer, Option<Value>)| match (&whole, value) {
+            (Some(rest), Some(_)) => pointer.missing(rest),
+            (_, _) => 0,
+        };
+        let made: Vec<usize> = fields().map(missing).collect();
         for (pointer, value) in self.fields.keys().zip(values) {
             if let Some(value) = value {
                 pointer.put(whole.get_or_insert_with(|| Value::Object(Map::new())), value);
             }
         }
-        FieldState { value: whole, annotations }
+        FieldState { value: whole, annotations: write(&annotations, &made) }
     }
+
+    fn read(&self, annotations: &Bytes) -> Result<(Vec<Bytes>, Vec<usize>), DecodeError> {
+        let (rules, fields) = (1 + self.fields.len(), self.fields.len());
+        let mut reader = Reader::new(annotations);
+        let items = reader.array_of_at_least(rules)?;
+        let read = (0..rules).map(|_| reader.bytes()).collect::<Result<_, _>>()?;
+        let mut made = Vec::from_iter((0..fields).map(|_| 0));
+        if items > 0 {
+            for made in &mut made {
+                // More than there can be are as many as there are.
+                *made = usize::try_from(reader.number()?).unwrap_or(usize::MAX);
+            }
+        }
+        reader.finish()?;
+        Ok((read, made))
+    }
+}
+
+/// A document taken apart.
+struct Parts {
+    /// The rest and the fields, in the order of the rules.
+    states: Vec<FieldState>,
+    /// For each field, how many of the objects around it are in the rest no more and were made again to hold it.
+    made: Vec<usize>,
 }
 
 whole_documents!(PerField);
@@ -132,7 +182,7 @@ impl Combine for PerField {
         let mut columns: Vec<Vec<FieldHead>> =
             self.rules().map(|_| Vec::with_capacity(heads.len())).collect();
         for head in heads {
-            for (column, state) in columns.iter_mut().zip(self.parts(&head.state)) {
+            for (column, state) in columns.iter_mut().zip(self.parts(&head.state).states) {
                 column.push(FieldHead { dot: head.dot, state });
             }
         }
@@ -140,12 +190,15 @@ impl Combine for PerField {
     }
 
     fn note(&self, seen: Option<&FieldState>, next: Option<&Value>, dot: Dot) -> Bytes {
-        let next = self.parts(&FieldState { value: next.cloned(), annotations: Bytes::new() });
         let seen = seen.map(|seen| self.parts(seen));
-        let annotated = self.rules().zip(&next).enumerate().map(|(index, (rule, next))| {
-            rule.note(seen.as_ref().map(|seen| &seen[index]), next.value.as_ref(), dot)
+        // What was made for a field and shown is not written by whoever leaves it as it is.
+        let made = seen.as_ref().map(|seen| seen.made.clone());
+        let made = made.unwrap_or_else(|| Vec::from_iter(self.fields.keys().map(|_| 0)));
+        let (next, made) = self.values(next.cloned(), made);
+        let noted = self.rules().zip(&next).enumerate().map(|(index, (rule, next))| {
+            rule.note(seen.as_ref().map(|seen| &seen.states[index]), next.as_ref(), dot)
         });
-        write(annotated.collect::<Vec<_>>().iter())
+        write(&noted.collect::<Vec<_>>(), &made)
     }
 }
 
@@ -161,24 +214,21 @@ impl fmt::Debug for PerField {
     }
 }
 
-/// An array of the annotations of each rule; nothing if there are none.
-fn write<'b>(annotations: impl ExactSizeIterator<Item = &'b Bytes> + Clone) -> Bytes {
-    let bytes: usize = annotations.clone().map(Bytes::len).sum();
-    if bytes == 0 {
+/// An array of the annotations of each rule and, if any were, of how many objects were made for each field; nothing if there is nothing to say.
+fn write(annotations: &[Bytes], made: &[usize]) -> Bytes {
+    let bytes: usize = annotations.iter().map(Bytes::len).sum();
+    let is_made = made.iter().any(|made| *made > 0);
+    if bytes == 0 && !is_made {
         return Bytes::new();
     }
-    let mut writer = Writer::with_capacity(bytes + 4 * annotations.len());
-    writer.array(annotations.len());
+    let made = if is_made { made } else { &[] };
+    let mut writer = Writer::with_capacity(bytes + 4 * (annotations.len() + made.len()));
+    writer.array(annotations.len() + made.len());
     for annotations in annotations {
         writer.bytes(annotations);
     }
+    for made in made {
+        writer.number(*made as u64);
+    }
     writer.finish().into()
-}
-
-fn read(annotations: &Bytes, count: usize) -> Result<Vec<Bytes>, DecodeError> {
-    let mut reader = Reader::new(annotations);
-    reader.array_of(count)?;
-    let read = (0..count).map(|_| reader.bytes()).collect::<Result<_, _>>()?;
-    reader.finish()?;
-    Ok(read)
 }

@@ -65,6 +65,34 @@ impl Pointer {
         }
     }
 
+    /// How many of the objects on the way to the field a document does not have.
+    pub(super) fn missing(&self, document: &Value) -> usize {
+        let (_, parents) = self.split();
+        let mut place = Some(document);
+        let there = parents.iter().take_while(|key| {
+            place = place.and_then(|place| place.get(key.as_str()));
+            place.is_some()
+        });
+        parents.len() - there.count()
+    }
+
+    /// Removes the innermost objects on the way to the field, at most so many and as long as they are empty.
+    pub(super) fn clear(&self, document: &mut Value, objects_max: usize) {
+        let (_, mut parents) = self.split();
+        for _ in 0..objects_max {
+            let Some((key, around)) = parents.split_last() else { return };
+            let place = around.iter().try_fold(&mut *document, |value, key| value.get_mut(key));
+            let Some(entries) = place.and_then(Value::as_object_mut) else { return };
+            match entries.get(key) {
+                Some(Value::Object(object)) if object.is_empty() => drop(entries.remove(key)),
+                Some(_) => return,
+                // Another field was in it, too.
+                None => {}
+            }
+            parents = around;
+        }
+    }
+
     fn split(&self) -> (&String, &[String]) {
         self.keys.split_last().expect("a pointer has at least one key")
     }

@@ -143,7 +143,10 @@ impl Replica {
                 metadata::Entry::Format(_) | metadata::Entry::Other => {}
             }
         }
-        let earlier = begun.last().map(|last| last.1).filter(|_| broken::is(Rule::SessionIdentity));
+        let earlier = begun
+            .last()
+            .map(|last| last.1)
+            .filter(|_| broken::is(Rule::SessionIdentity) || planted!(IncarnationOfDevice));
         let snapshot = Snapshot {
             incarnation: earlier.unwrap_or(incarnation),
             end,

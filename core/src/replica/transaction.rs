@@ -277,7 +277,9 @@ impl<'r> Transaction<'r> {
         }
         let local = slot.document.as_ref();
         let (context, read) = match seen {
-            Seen::Read { context, state } if !broken::is(Rule::SeenContext) => (context, state),
+            Seen::Read { context, state } if !broken::is(Rule::SeenContext) => {
+                (context, if planted!(AnnotatedOverCurrent) { view } else { state })
+            }
             _ => (local.map(|local| local.context().clone()).unwrap_or_default(), view),
         };
         let beside =
@@ -350,12 +352,13 @@ impl<'r> Transaction<'r> {
                 }
             }
             let changed = match merged {
+                Some(Merged::Unchanged) if planted!(PageEndsAtDuplicate) => break,
                 Some(Merged::Unchanged) => {
                     applied.duplicates += 1;
                     false
                 }
                 Some(Merged::Changed(document)) => {
-                    let as_sent = document.context() == remote.context();
+                    let as_sent = document.context() == remote.context() || planted!(MergedCountsAsSent);
                     slot.becomes(document, as_sent.then_some(number))
                 }
                 None => slot.becomes(remote, Some(number)),
@@ -419,10 +422,14 @@ impl<'r> Transaction<'r> {
         if let Some(page) = slot.as_sent_by {
             note_sequence(&mut self.pages[page].as_sent, sequence);
         }
-        let resolved = resolve(&document, &id, resolver, &mut self.notices);
+        let resolved = match slot.view.take() {
+            Some(view) if planted!(ViewKept) && document.in_conflict() => Some(view),
+            _ => resolve(&document, &id, resolver, &mut self.notices),
+        };
         let was_in_conflict = slot.before.is_some_and(|before| before.1);
         match (was_in_conflict, document.in_conflict()) {
             (false, true) => self.metadata.insert(metadata::conflict_key(&id), Some(Bytes::new())),
+            (true, false) if planted!(SettledStaysListed) => None,
             (true, false) => self.metadata.insert(metadata::conflict_key(&id), None),
             _ => None,
         };
@@ -498,7 +505,9 @@ impl Slot {
     /// Returns whether this is its first change.
     fn becomes(&mut self, document: Document, page: Option<usize>) -> bool {
         self.document = Some(document);
-        self.view = None;
+        if !planted!(ViewKept) {
+            self.view = None;
+        }
         self.as_sent_by = page;
         !core::mem::replace(&mut self.changed, true)
     }

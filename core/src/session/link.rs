@@ -248,7 +248,10 @@ impl Link {
         {
             let key = self.remote.as_ref().expect("checked above").checkpoint_key.clone();
             let checkpoint = changes.checkpoint.map(|checkpoint| (key, checkpoint));
-            let page = Page { documents: changes.documents, checkpoint, knowledge: changes.knowledge };
+            let mut page = Page { documents: changes.documents, checkpoint, knowledge: changes.knowledge };
+            if planted!(PeersKnowledgeJoined) {
+                page.knowledge.join(&self.source.peer);
+            }
             return Some(Step::Do(Effect::Apply { collection: self.collection, page }));
         }
         let collection = self.index();

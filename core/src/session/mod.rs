@@ -176,15 +176,28 @@ impl Session {
                 Some(Duration::ZERO)
             }
             Phase::Open { .. } => {
-                let silent = match self.outbox.is_empty() {
-                    true => self.heard_at + limits.silence_max,
-                    false => self.heard_at.min(self.sent_at) + limits.silence_max,
-                };
-                let ping = self.outbox.is_empty().then_some(self.sent_at + limits.keep_alive_interval);
                 let links = self.links.iter().filter(|_| !self.backlogged).filter_map(Link::deadline);
-                links.chain(ping).chain([silent]).min()
+                links.chain(self.ping_at()).chain([self.silent_at()]).min()
             }
         }
+    }
+
+    /// When a sign of life is due, unless something is on its way.
+    fn ping_at(&self) -> Option<Duration> {
+        if planted!(NoKeepAliveWhenCaughtUp) && self.caught_up {
+            return None;
+        }
+        self.outbox.is_empty().then_some(self.sent_at + self.config.limits.keep_alive_interval)
+    }
+
+    /// When the peer counts as gone, if it is not heard and nothing gets sent.
+    fn silent_at(&self) -> Duration {
+        let since = match self.outbox.is_empty() {
+            _ if planted!(SentCountsAsHeard) => self.heard_at.max(self.sent_at),
+            true => self.heard_at,
+            false => self.heard_at.min(self.sent_at),
+        };
+        since + self.config.limits.silence_max
     }
 
     /// Who is at the other end, once that is proven.
@@ -300,11 +313,10 @@ impl Session {
             let late = now.monotonic >= self.started_at + limits.handshake_timeout;
             return if late { Err(CloseReason::HandshakeTimedOut) } else { Ok(()) };
         }
-        let stuck = !self.outbox.is_empty() && now.monotonic >= self.sent_at + limits.silence_max;
-        if stuck || now.monotonic >= self.heard_at + limits.silence_max {
+        if now.monotonic >= self.silent_at() {
             return Err(CloseReason::Silent);
         }
-        if self.outbox.is_empty() && now.monotonic >= self.sent_at + limits.keep_alive_interval {
+        if self.ping_at().is_some_and(|at| at <= now.monotonic) {
             self.send(&Message::Ping);
         }
         Ok(())

@@ -162,6 +162,9 @@ impl Sink {
             self.graft_at = Some(now + delay);
             return None;
         }
+        if planted!(NeverGrafts) {
+            return None;
+        }
         let origins: Vec<_> = core::mem::take(&mut self.announced).iter().map(|entry| entry.0).collect();
         self.grafted.extend(origins.iter().map(|origin| (*origin, now + PRUNE_PAUSE)));
         Some(origins)

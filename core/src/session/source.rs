@@ -99,7 +99,7 @@ pub(super) struct Source {
     page_bytes: usize,
     told: Option<Told>,
     /// What the peer is known to know.
-    peer: Knowledge,
+    pub(super) peer: Knowledge,
     /// Origins that the peer hears from directly.
     peer_direct: BTreeSet<Incarnation>,
     learned: BTreeMap<Incarnation, Relay>,
@@ -172,7 +172,9 @@ impl Source {
     /// The sink has made a page durable.
     pub(super) fn acknowledged(&mut self) -> Result<(), Violation> {
         self.outstanding = self.outstanding.checked_sub(1).ok_or(Violation::Unexpected("More"))?;
-        self.window += 1;
+        if !planted!(WindowNotReopened) || self.outstanding > 0 {
+            self.window += 1;
+        }
         Ok(())
     }
 
@@ -235,7 +237,9 @@ impl Source {
 
     /// The peer asks for what comes from these origins.
     pub(super) fn grafted(&mut self, origins: &[Incarnation], limits: &SessionLimits) {
-        origins.iter().for_each(|origin| self.learn(*origin, Relay::Eager, limits));
+        if !planted!(PrunedForGood) {
+            origins.iter().for_each(|origin| self.learn(*origin, Relay::Eager, limits));
+        }
         if origins.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
             self.go_back();
         }
@@ -273,6 +277,7 @@ impl Source {
             assert!(record.sequence <= snapshot.end, "a scan and its snapshot are of the same instant");
             self.cursor = record.sequence;
             let was_blocked = self.blocked_ids.remove(&record.id);
+            let served = served && !(planted!(TombstonesNotServed) && record.view().deleted);
             if served && self.is_news(&record.document, record.sequence) {
                 self.take(record.id, record.document, record.sequence, snapshot, was_blocked);
             }
@@ -336,7 +341,8 @@ impl Source {
 
     fn serve(&mut self, now: Duration, at_end: bool, limits: &SessionLimits) -> Option<Step> {
         let knowledge = self.vouched();
-        let sequence = self.left_out_from().map_or(self.cursor, |from| from.previous().min(self.cursor));
+        let before = |from: Sequence| if planted!(CheckpointAtHeldBack) { from } else { from.previous() };
+        let sequence = self.left_out_from().map_or(self.cursor, |from| before(from).min(self.cursor));
         let told = Told { sequence, complete: at_end && self.left_out_from().is_none() };
         if self.page.is_empty()
             && knowledge.is_empty()
@@ -370,7 +376,8 @@ impl Source {
     fn pass_over_received(&mut self, snapshot: &Snapshot) {
         let before = self.cursor;
         while let Some(range) = self.as_sent.front()
-            && *range.start() <= self.cursor.next()
+            && (*range.start() <= self.cursor.next()
+                || planted!(ReceivedOffByOne) && *range.start() == self.cursor.next().next())
             && *range.end() <= snapshot.end
         {
             self.cursor = self.cursor.max(*range.end());
@@ -447,10 +454,11 @@ impl Source {
             self.page.push((id, document));
             return;
         };
-        for (origin, stamp) in self.peer.lacks(document.context()) {
+        let origins_max = if planted!(OneOriginHeldBack) { 1 } else { usize::MAX };
+        for (origin, stamp) in self.peer.lacks(document.context()).take(origins_max) {
             left_out.advance(origin, stamp);
         }
-        *from = Some(from.map_or(sequence, |from| from.min(sequence)));
+        *from = Some(from.filter(|_| !planted!(LatestHeldBack)).map_or(sequence, |from| from.min(sequence)));
     }
 
     fn holds_back(&self, context: &Context, snapshot: &Snapshot) -> bool {
@@ -505,7 +513,9 @@ impl Source {
             self.held = Context::default();
             self.announced = Context::default();
             self.announce_at = None;
-            self.reached = None;
+            if !planted!(VouchedThoughRewound) {
+                self.reached = None;
+            }
         }
     }
 }

@@ -52,6 +52,25 @@ fn objects_around_a_field_are_made_again_unless_something_is_in_their_place() {
 }
 
 #[test]
+fn what_was_removed_with_an_object_stays_removed_when_the_object_is_made_again() {
+    let rules =
+        PerField::new().field("/stats/votes", Counter).field("/stats/stars", Counter).default(FieldWise);
+    let base = json!({ "stats": { "votes": 1, "stars": 2, "views": 9 } });
+    let counts = json!({ "stats": { "votes": 1, "stars": 2 } });
+    let base = write(&rules, 1, None, Some(base));
+    let untouched = write(&rules, 2, Some(&base.state), value(&base.state));
+    let removed = write(&rules, 3, Some(&base.state), Some(json!({})));
+    let view = rules.resolve(&[untouched.clone(), removed]);
+    assert_eq!(value(&view), Some(counts.clone()));
+    let folded = Head { dot: untouched.dot, state: view.clone() };
+    let settled = write(&rules, 4, Some(&view), Some(counts.clone()));
+    let settled_again = write(&rules, 5, Some(&settled.state), Some(counts.clone()));
+    for later in [folded, settled, settled_again] {
+        assert_eq!(shown(&rules, &[untouched.clone(), later]), Some(counts.clone()));
+    }
+}
+
+#[test]
 fn pointers_are_checked() {
     for pointer in ["", "tags", "#/tags", "/a~2b", "/a~"] {
         let refused = PerField::new().try_field(pointer, Union).expect_err(pointer);

@@ -19,6 +19,10 @@ fn main() -> anyhow::Result<()> {
     );
     println!("times as much, which must be a mistake. Its author has tried it with two phones.\n");
     println!("{first}");
+    println!(
+        "Three phones show why. Which two of them meet first decides about the amount, and whoever writes down what"
+    );
+    println!("is shown meanwhile settles it for all:\n");
     let counterexample = first.broken().find(|broken| broken.law == Law::Associativity);
     println!("{}", counterexample.context("which two meet first makes a difference")?);
 

@@ -6,11 +6,13 @@
 //! and fit for what fits into memory; the log is never compacted, so a document that is rewritten often keeps
 //! growing the file.
 //!
-//! - [`log`](mod@log) is the file: entries, checksums, and what a crash left of the last one.
+//! - [`log`](mod@log) is the file: entries, and what a crash left of the last one.
+//! - [`entry`] are the bytes of a commit, with their checksum.
 //! - [`contents`] are the maps: what a batch does to them, and what is found in them.
 //! - [`storage`] is the adapter: names, locks, and the order of operations.
 
 pub mod contents;
+pub mod entry;
 pub mod log;
 pub mod storage;
 

@@ -32,16 +32,21 @@ impl LogFiles {
         Self { directory: directory.into() }
     }
 
-    /// The file of a store. Some file systems take `A` and `a` for the same, so capitals are marked.
+    /// The file of a store.
     pub fn path(&self, name: &StoreName) -> PathBuf {
-        let mark = |character: char| match character.is_ascii_uppercase() {
-            true => format!("+{}", character.to_ascii_lowercase()),
-            false => character.to_string(),
-        };
-        let name: String = name.as_str().chars().map(mark).collect();
-        // The prefix keeps clear of names that some systems reserve, such as `nul`.
-        self.directory.join(format!("store-{name}.log"))
+        self.directory.join(file_name(name))
     }
+}
+
+/// The name of the file of a store. Some file systems take `A` and `a` for the same, so capitals are marked.
+pub fn file_name(name: &StoreName) -> String {
+    let mark = |character: char| match character.is_ascii_uppercase() {
+        true => format!("+{}", character.to_ascii_lowercase()),
+        false => character.to_string(),
+    };
+    let name: String = name.as_str().chars().map(mark).collect();
+    // The prefix keeps clear of names that some systems reserve, such as `nul`.
+    format!("store-{name}.log")
 }
 
 #[async_trait]

@@ -6,7 +6,7 @@ mod replication;
 
 pub use invariant::{Invariant, invariant};
 pub use provenance::Provenance;
-pub use replication::{Contexts, SoundCheckpoints, SoundKnowledge};
+pub use replication::{Contexts, ListedConflicts, SoundCheckpoints, SoundKnowledge};
 
 use crate::outcome::Violation;
 use crate::world::{Commit, State};
@@ -60,7 +60,7 @@ impl<C: Check + Clone> CloneCheck for C {
 ///
 /// That a room converges, falls silent and stays within its bounds is checked in every run, whichever checks it has.
 pub fn standard_checks() -> impl Check + Clone {
-    (Contexts::default(), SoundKnowledge::default(), SoundCheckpoints, Provenance)
+    (Contexts::default(), SoundKnowledge::default(), SoundCheckpoints, ListedConflicts, Provenance)
 }
 
 macro_rules! all_of {
@@ -93,3 +93,4 @@ macro_rules! all_of {
 all_of!(A, B);
 all_of!(A, B, C);
 all_of!(A, B, C, D);
+all_of!(A, B, C, D, E);

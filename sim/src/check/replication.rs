@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use peerloom::core::{DocumentId, Incarnation, Replica, Stamp, checkpoint_from_value, checkpoint_key};
+use peerloom::core::{
+    CONFLICT_PREFIX, DocumentId, Incarnation, Replica, Stamp, checkpoint_from_value, checkpoint_key,
+};
 use peerloom::{Dot, ReplicaLimits};
 
 use super::Check;
 use crate::outcome::Violation;
 use crate::plan::PeerNumber;
-use crate::world::{Commit, Holdings, State, fingerprint};
+use crate::world::{Change, Commit, Holdings, State, fingerprint};
 
 /// A context never shrinks, equal contexts have equal heads, and nothing is committed for a context that is covered.
 #[derive(Clone, Debug, Default)]
@@ -147,4 +149,24 @@ fn passed_over(
         }
     }
     Ok(())
+}
+
+/// The store lists exactly the documents of which several versions stand beside each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListedConflicts;
+
+impl Check for ListedConflicts {
+    fn committed(&mut self, world: &State, commit: &Commit<'_>) -> Result<(), Violation> {
+        let metadata = &world.peers[commit.peer.index()].holdings.metadata;
+        for Change { after, .. } in commit.changes {
+            let key: Bytes = [CONFLICT_PREFIX, after.id.as_bytes()].concat().into();
+            let says = match (after.document.in_conflict(), metadata.contains_key(&key)) {
+                (true, false) => "a document in conflict is not in the list of conflicts",
+                (false, true) => "a document that is settled is in the list of conflicts",
+                _ => continue,
+            };
+            return Err(Violation::of("conflicts are listed", says).at(commit.peer).about(after.id.as_str()));
+        }
+        Ok(())
+    }
 }

@@ -72,6 +72,7 @@ impl Director<'_> {
             FaultKind::Leave { peer } => self.close(*peer, Device::Stays, true),
             FaultKind::Crash { peer, manner } => self.crash(*peer, *manner),
             FaultKind::Pause { peer } => stage.pause(*peer),
+            FaultKind::Backup { peer } if stage.is_copied_live(*peer) => stage.back_up(*peer),
             FaultKind::Backup { peer } => self.close(*peer, Device::BackedUp, false),
             FaultKind::Restore { peer } => {
                 marks::reach("a restored backup");
@@ -112,7 +113,7 @@ impl Director<'_> {
             FaultKind::Cut { pairs } => self.join(&fault, pairs),
             FaultKind::Crash { peer, manner } => {
                 // One that was to die within a commit and made none lives on.
-                stage.faults(*peer).heal();
+                stage.faults(*peer).live_on();
                 if *manner == Crash::PowerCut {
                     stage.ways_of(*peer).into_iter().for_each(|way| ways.unsilence(way));
                 }

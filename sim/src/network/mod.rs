@@ -175,6 +175,12 @@ impl Ways {
         way.under_way = way.under_way.saturating_sub(bytes as u64);
     }
 
+    /// How long a message takes at most while nothing is wrong.
+    pub(crate) fn message_takes_max(&self) -> Duration {
+        let Latency { base_ms, jitter_ms } = self.shared.latency;
+        Duration::from_millis(u64::from(base_ms) + u64::from(jitter_ms))
+    }
+
     /// Whether nothing that happens at one end can be noticed at the other.
     pub(super) fn is_silent(&self, direction: Direction, connection: u64) -> bool {
         let state = self.lock();

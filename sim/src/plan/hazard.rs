@@ -349,9 +349,14 @@ fn flapping(draw: &mut Draw, moment: &Moment<'_>) -> Vec<Occurrence> {
 /// A backup, of this round or an earlier one, and its return.
 fn restore(draw: &mut Draw, moment: &Moment<'_>, for_ms: u64) -> Vec<Occurrence> {
     let Some(peer) = moment.expendable(draw) else { return Vec::new() };
-    let round = draw.between(0, moment.round as u64) as usize;
-    let at_ms =
-        draw.below(if round == moment.round { moment.at_ms + 1 } else { moment.room.rounds_ms[round] });
+    let (round, at_ms) = if draw.chance(0.5) {
+        // So short that the feed had moved by a few changes only.
+        (moment.round, moment.at_ms.saturating_sub(draw.mostly_small(1, 3_000)))
+    } else {
+        let round = draw.between(0, moment.round as u64) as usize;
+        let ends_ms = if round == moment.round { moment.at_ms + 1 } else { moment.room.rounds_ms[round] };
+        (round, draw.below(ends_ms))
+    };
     vec![
         Occurrence { round, at_ms, for_ms: 0, kind: FaultKind::Backup { peer } },
         Occurrence { round: moment.round, at_ms: moment.at_ms, for_ms, kind: FaultKind::Restore { peer } },

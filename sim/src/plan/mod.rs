@@ -361,7 +361,8 @@ pub enum Crash {
     Kill,
     /// The power goes: nobody is told, and what a disk had not synced is lost.
     PowerCut,
-    /// The next commit never returns: it took effect or not, and the peer is gone.
+    /// The next commit never returns: it took effect or not, and the peer is gone. On a [`Disk`](crate::Disk) the power goes between or within
+    /// the operations of the commit, and what was not synced is lost.
     WithinCommit,
 }
 

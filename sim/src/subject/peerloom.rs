@@ -1,6 +1,7 @@
 //! Peerloom itself: a node with one collection in one room.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use peerloom::core::DocumentId;
 use peerloom::{
-    Collection, ConflictHandler, Context, Dot, Environment, Error, Head, Node, Room, State, Storage, json,
+    Collection, ConflictHandler, Context, Dot, Environment, Error, Head, Node, ReplicaLimits, Room,
+    SessionLimits, State, Storage, json,
 };
 use serde_json::Value;
 
@@ -18,7 +20,7 @@ use crate::device::StorageEnvironment;
 use crate::outcome::Violation;
 use crate::plan::{Action, Draw};
 use crate::storage::Watched;
-use crate::tasks::PlannedPanic;
+use crate::tasks::{PlannedPanic, caught};
 use crate::trace::What;
 use crate::world::Held;
 
@@ -46,15 +48,17 @@ impl Subject for Peerloom {
             peer: peer.number,
             world: peer.world.clone(),
             faults: peer.storage_faults.clone(),
+            disk: peer.storage.device.disk.clone(),
             die: peer.die.clone(),
             wake: peer.wake.clone(),
         };
         let words = |error: &dyn std::error::Error| format!("it does not start: {error}");
-        let opening = Node::builder(storage).environment(peer.environment.clone()).open();
+        let (replica_limits, session_limits) = limits(peer);
+        let node = Node::builder(storage).environment(peer.environment.clone()).limits(replica_limits);
+        let opening = node.open();
         let node = opening.await.map_err(|error| words(&error))?;
         peer.world.lock().peers[peer.number.index()].replica = Some(node.replica_id());
-        let handler =
-            Panicking { inner: self.handler.clone(), seed: peer.seed, one_in: peer.handler_panics_one_in };
+        let handler = Observed { inner: self.handler.clone(), peer: peer.clone() };
         let opening = node.collection::<Value>(COLLECTION).handler(handler).open();
         let documents = match opening.await {
             Ok(documents) => documents,
@@ -63,11 +67,26 @@ impl Subject for Peerloom {
                 return Err(words(&error));
             }
         };
-        let joining = node.room(TOPIC).share(&documents).join(peer.transport.clone());
+        let room = node.room(TOPIC).share(&documents).limits(session_limits);
+        let joining = room.join(peer.transport.clone());
         let room = joining.await.map_err(|error| words(&error))?;
         listen(&room, peer);
         Ok(Box::new(Installed { peer: peer.clone(), node, documents, _room: room }))
     }
+}
+
+/// The bounds of a room: in half of the rooms so tight that catching up takes many pages, and histories are trimmed.
+fn limits(peer: &PeerContext) -> (ReplicaLimits, SessionLimits) {
+    let (mut replica, mut session) = (ReplicaLimits::default(), SessionLimits::default());
+    let mut draw = Draw::new(peer.seed, "limits");
+    if draw.chance(0.5) {
+        // A page takes half a round trip, and a room that is healed must not spend its time on that alone.
+        let is_near = peer.transport.ways.message_takes_max() <= Duration::from_millis(50);
+        let documents_max = draw.mostly_small(if is_near { 1 } else { 10 }, 100) as u32;
+        session.page.documents_max = NonZeroU32::new(documents_max).expect("drawn from 1 up");
+        replica.history_incarnations_max = draw.mostly_small(1, 8) as usize;
+    }
+    (replica, session)
 }
 
 /// Writes what the room tells its application into the trace.
@@ -121,15 +140,22 @@ impl Installed {
             }
             Action::Delete { document } => {
                 self.intend([(document, None)], None);
-                self.documents.remove(document.as_str()).await.map(drop)
+                if !self.documents.remove(document.as_str()).await? {
+                    self.intend([], None);
+                }
+                Ok(())
             }
             Action::Edit { document, fields, ponders_ms } => {
                 let Some(mut draft) = self.documents.read(document.as_str()).await? else { return Ok(()) };
                 if *ponders_ms > 0 {
                     tokio::time::sleep(Duration::from_millis(*ponders_ms)).await;
                 }
+                let read = json::to_canonical(&draft).ok();
                 edit(&mut draft, fields);
                 self.intend([(document, Some(&*draft))], Some(draft.context().clone()));
+                if let Some(doing) = &mut self.peer.world.lock().peers[self.peer.number.index()].doing {
+                    doing.read = read;
+                }
                 self.documents.save(draft).await
             }
             Action::Settle { nth } => {
@@ -168,13 +194,18 @@ impl Installed {
         }
     }
 
-    /// What the user has just written is in what the user reads.
+    /// What the user was told to be written was committed, and is in what the user reads.
     async fn read_what_was_written(&self) {
-        let wrote: Vec<(DocumentId, Dot)> = {
-            let world = self.peer.world.lock();
-            let doing = world.peers[self.peer.number.index()].doing.as_ref();
-            doing.map(|doing| doing.wrote.clone()).unwrap_or_default()
+        let (wrote, intends) = {
+            let mut world = self.peer.world.lock();
+            let doing = world.peers[self.peer.number.index()].doing.as_mut();
+            doing.map(|doing| (doing.wrote.clone(), std::mem::take(&mut doing.intends))).unwrap_or_default()
         };
+        if let Some(id) = intends.keys().find(|id| !wrote.iter().any(|(written, _)| written == *id)) {
+            let says = "a write was acknowledged, and no commit holds it";
+            let violation = Violation::of("what was acknowledged is durable", says).at(self.peer.number);
+            self.peer.world.violate(violation.about(id.as_str()));
+        }
         // Of a bulk the ends will do.
         let ends = [wrote.first(), wrote.last()];
         for (id, dot) in ends.into_iter().flatten() {
@@ -220,30 +251,58 @@ fn edit(value: &mut Value, fields: &[(String, Value)]) {
     }
 }
 
-/// A conflict handler that panics at some conflicts, the same ones on every peer.
-struct Panicking {
+/// The conflict handler of a peer. It panics at some conflicts, the same ones on every peer, if the plan says so.
+struct Observed {
     inner: Arc<dyn ConflictHandler>,
-    seed: u64,
-    one_in: Option<u32>,
+    peer: PeerContext,
 }
 
-impl ConflictHandler for Panicking {
+impl Observed {
+    /// The handler must be told what the writer had read, not what is there by now.
+    fn check_seen(&self, seen: Option<&State>) {
+        let world = &self.peer.world;
+        let doing = world.lock().peers[self.peer.number.index()].doing.clone();
+        let Some(read) = doing.and_then(|doing| doing.read) else { return };
+        if seen.is_none_or(|seen| seen.body != read) {
+            let says = "the conflict handler was not given what the writer of a draft had read";
+            world.violate(Violation::of("handlers see what writers saw", says).at(self.peer.number));
+        }
+    }
+}
+
+impl Observed {
+    /// Calls the user's handler. The shell would catch its panic and show the last write: here it is a verdict.
+    fn call<T>(&self, call: impl FnOnce(&dyn ConflictHandler) -> T) -> T {
+        match caught(|| call(&*self.inner)) {
+            Ok(made) => made,
+            Err(panic) => {
+                let violation = Violation::of("the conflict handler does not panic", panic);
+                self.peer.world.violate(violation.at(self.peer.number));
+                std::panic::panic_any(PlannedPanic)
+            }
+        }
+    }
+}
+
+impl ConflictHandler for Observed {
     fn id(&self) -> &str {
         self.inner.id()
     }
 
     fn resolve(&self, heads: &[Head]) -> State {
         let dots: Vec<Dot> = heads.iter().map(|head| head.dot).collect();
-        let draws =
-            |one_in: u32| Draw::new(self.seed, ("handler panics", dots)).below(one_in.max(1).into()) == 0;
-        if self.one_in.is_some_and(draws) {
+        let draws = |one_in: u32| {
+            Draw::new(self.peer.seed, ("handler panics", dots)).below(one_in.max(1).into()) == 0
+        };
+        if self.peer.handler_panics_one_in.is_some_and(draws) {
             crate::marks::reach("a conflict handler that panics");
             std::panic::panic_any(PlannedPanic);
         }
-        self.inner.resolve(heads)
+        self.call(|handler| handler.resolve(heads))
     }
 
     fn annotate(&self, seen: Option<&State>, next: &State, dot: Dot) -> Bytes {
-        self.inner.annotate(seen, next, dot)
+        self.check_seen(seen);
+        self.call(|handler| handler.annotate(seen, next, dot))
     }
 }

@@ -155,7 +155,7 @@ fn cell(state: &State, place: &Pointer) -> String {
 }
 
 /// A text in lines that fit a terminal.
-fn wrapped(text: &str) -> String {
+pub(crate) fn wrapped(text: &str) -> String {
     let (mut wrapped, mut width) = (String::new(), 0);
     for word in text.split(' ') {
         let length = word.chars().count();

@@ -38,15 +38,18 @@ pub(crate) fn triples(shape: &Shape, sample: &Value) -> impl Iterator<Item = His
     })
 }
 
-/// The same with two writers, in both orders, and with clocks that agree.
+/// In how many orders the clocks of two writers can be.
+pub(crate) const CLOCKS: usize = 3;
+
+/// The same with two writers, in both orders, and with clocks that agree, one after the other.
 pub(crate) fn pairs(shape: &Shape, sample: &Value) -> impl Iterator<Item = History> {
     let documents = few_documents(shape, sample);
     let outcomes: Vec<Option<Value>> = documents.iter().cloned().map(Some).chain([None]).collect();
     let count = outcomes.len();
     documents.into_iter().flat_map(move |first| {
         let outcomes = outcomes.clone();
-        (0..3 * count * count).map(move |number| {
-            let (hours, number) = ([[1, 2], [2, 1], [1, 1]][number % 3], number / 3);
+        (0..CLOCKS * count * count).map(move |number| {
+            let (hours, number) = ([[1, 2], [2, 1], [1, 1]][number % CLOCKS], number / CLOCKS);
             let step = |by: Who, choice: usize| Step::Write {
                 by,
                 clock_ms: 1000 * hours[by.index()],

@@ -135,7 +135,7 @@ impl Laws {
     }
 
     /// Declares where the handler makes values that nobody wrote, such as sums or joined lists: as JSON pointers, in which `*` stands for any
-    /// step. `""` is the whole document.
+    /// step. `""` is the whole document. Lists there count as sets: neither their order nor duplicates matter.
     #[must_use]
     pub fn combines<P: AsRef<str>>(mut self, places: impl IntoIterator<Item = P>) -> Self {
         for place in places {
@@ -260,7 +260,7 @@ impl Laws {
     }
 }
 
-fn variable(name: &'static str) -> Result<Option<u64>, LawsError> {
+pub(crate) fn variable(name: &'static str) -> Result<Option<u64>, LawsError> {
     let Some(value) = std::env::var_os(name) else { return Ok(None) };
     let value = value.to_string_lossy().into_owned();
     value.parse().map(Some).map_err(|_| LawsError::Variable { name, value })

@@ -5,6 +5,8 @@
 //! [`conflict_laws!`] makes tests, [`Laws`] judges a handler in a program, and [`Law`] says what is asked. Documents come from
 //! [`from_examples`], [`from_schema`], [`from_type`] or a strategy of [`proptest`](https://docs.rs/proptest).
 //!
+//! [`rxdb_safe`] judges a handler of RxDB's instead.
+//!
 //! Histories are played with the real rules of `peerloom-core`, and the sessions that [`Law::EveryInterleaving`] explores are the real
 //! ones, too (feature `interleavings`, on by default). What is not in here: whether a handler is what its users want, storage, networks,
 //! and faults in either.
@@ -31,6 +33,7 @@ mod checks;
 mod interleavings;
 mod processes;
 mod room;
+mod rxdb;
 mod search;
 mod subject;
 
@@ -44,13 +47,16 @@ pub use documents::{Documents, DocumentsError, from_examples, from_schema, from_
 pub use edit::Edit;
 pub use history::{History, Origin, Reading, Step, Who};
 pub use law::{Law, Skip};
+// What `rxdb_safe` takes and returns.
 pub use laws::{Laws, LawsError};
+pub use peerloom_rxdb_mesh::{Asymmetry, Finding, MasterWins, RxdbConflictHandler, Topology};
 pub use pointer::{MalformedPointer, Pointer};
 pub use processes::ProcessError;
 pub use regressions::RegressionsError;
 #[doc(hidden)]
 pub use regressions::beside as regressions_beside;
 pub use report::{Outcome, Report, Row};
+pub use rxdb::{RxdbExplored, RxdbFault, RxdbReport, RxdbSafety, rxdb_safe};
 pub use schema::SchemaError;
 pub use subject::Deletion;
 #[doc(hidden)]

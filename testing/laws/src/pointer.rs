@@ -25,6 +25,11 @@ impl Pointer {
         Self(steps)
     }
 
+    /// A place within what is at this one.
+    pub(crate) fn below(&self, inner: &Self) -> Self {
+        Self(self.0.iter().chain(&inner.0).cloned().collect())
+    }
+
     pub(crate) fn parent(&self) -> Option<Self> {
         let (_, before) = self.0.split_last()?;
         Some(Self(before.to_vec()))

@@ -10,7 +10,7 @@ use peerloom_core::{ConflictHandler, Document, Dot, Head, State, json};
 use serde_json::Value;
 
 use crate::documents::Validity;
-use crate::pointer::Pointer;
+use crate::pointer::{Lists, Pointer, leaves};
 
 /// What becomes of a document that one replica deletes while another one edits it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -96,14 +96,54 @@ impl Subject {
 
     fn contents_equal(&self, left: &State, right: &State) -> bool {
         match (content(left), content(right)) {
-            (Some(left), Some(right)) => (self.equality)(&left, &right),
+            (Some(left), Some(right)) => {
+                (self.equality)(&left, &right)
+                    || (!self.combines.is_empty()
+                        && (self.equality)(&self.with_sets(left), &self.with_sets(right)))
+            }
             _ => false,
         }
+    }
+
+    /// The document with the lists that the handler is declared to combine as sets.
+    fn with_sets(&self, mut document: Value) -> Value {
+        for (place, _) in leaves(&document.clone(), Lists::Whole) {
+            if self.combines(&place)
+                && let Some(Value::Array(items)) = place.of_mut(&mut document)
+            {
+                items.sort_by_cached_key(ToString::to_string);
+                items.dedup();
+            }
+        }
+        document
     }
 
     /// Whether the handler may have a value of its own here.
     pub(crate) fn combines(&self, place: &Pointer) -> bool {
         self.combines.iter().any(|declared| declared.is_at_or_above(place))
+    }
+
+    /// The value at this place without what the handler may have of its own within it. Objects that hold nothing else count as not there.
+    pub(crate) fn uncombined(&self, place: &Pointer, document: &Value) -> Option<Value> {
+        let value = place.of(document)?;
+        let holds_combined = self.combines.iter().any(|declared| declared.depth() > place.depth());
+        if !holds_combined || !value.is_object() {
+            return Some(value.clone());
+        }
+        let mut rest = document.clone();
+        for (inner, _) in leaves(value, Lists::Whole) {
+            let mut at = place.below(&inner);
+            if self.combines(&at) {
+                at.unset(&mut rest);
+                while let Some(parent) = at.parent().filter(|parent| {
+                    parent.depth() >= place.depth() && parent.of(&rest).is_some_and(is_empty_object)
+                }) {
+                    parent.unset(&mut rest);
+                    at = parent;
+                }
+            }
+        }
+        place.of(&rest).cloned()
     }
 
     /// Whether this is a document that the application could have written.
@@ -130,8 +170,12 @@ pub(crate) fn live_content(state: &State) -> Option<Value> {
     if state.deleted { None } else { content(state) }
 }
 
+fn is_empty_object(value: &Value) -> bool {
+    value.as_object().is_some_and(|entries| entries.is_empty())
+}
+
 /// Calls what may panic, without a word on the terminal: the law that is broken tells.
-fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(crate) fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

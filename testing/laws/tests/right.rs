@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 ///
 /// Annotations name for each field of the top the stamp and the incarnation of the write that changed it last.
 #[derive(Debug, Default)]
-struct LastWriteOfEachField;
+struct TodoHandler {}
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Changes(BTreeMap<String, (u64, u64)>);
@@ -37,7 +37,7 @@ fn fields(state: &State) -> Option<Map<String, Value>> {
     }
 }
 
-impl ConflictHandler for LastWriteOfEachField {
+impl ConflictHandler for TodoHandler {
     fn id(&self) -> &str {
         "last-write-of-each-field"
     }
@@ -121,22 +121,22 @@ fn notes() -> impl Strategy<Value = Value> {
 }
 
 peerloom_laws::conflict_laws! {
-    from_files,
-    handler: LastWriteOfEachField,
-    documents: from_examples("tests/todos/*.json"),
+    todo_laws,
+    handler: TodoHandler::default(),
+    documents: from_examples("tests/todos/*.json"),   // or from_schema(...) or from_type::<Todo>() (schemars) or a Strategy
     deletion: DeleteWins,
 }
 
 peerloom_laws::conflict_laws! {
     from_a_type,
-    handler: LastWriteOfEachField,
+    handler: TodoHandler::default(),
     documents: from_type::<Event>(),
     deletion: DeleteWins,
 }
 
 peerloom_laws::conflict_laws! {
     from_a_json_schema,
-    handler: LastWriteOfEachField,
+    handler: TodoHandler::default(),
     documents: from_schema(&serde_json::from_str(include_str!("recipe.schema.json")).expect("JSON")),
     deletion: DeleteWins,
     equality: |left, right| left == right,
@@ -144,7 +144,7 @@ peerloom_laws::conflict_laws! {
 
 peerloom_laws::conflict_laws! {
     from_a_strategy,
-    handler: LastWriteOfEachField,
+    handler: TodoHandler::default(),
     documents: notes(),
     cases: 64,
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::explore::{Explorer, Limits, Write};
 use crate::handler::{RxdbConflictHandler, deep_equal};
 use crate::mesh::{Mesh, peer_name};
-use crate::outcome::{Finding, Outcome};
+use crate::outcome::{Finding, Outcome, Sought};
 use crate::peer::{PeerError, Settings};
 use crate::roles::tokens_for;
 
@@ -90,6 +90,8 @@ pub struct CheckOptions {
     pub settings: Settings,
     /// How far to look, for each topology and choice of roles.
     pub limits: Limits,
+    /// What to look for.
+    pub sought: Sought,
 }
 
 /// Two states that a handler resolves differently when master and fork change places.
@@ -164,7 +166,8 @@ pub fn check(
         let writes: Vec<_> = writes.iter().filter(|write| write.peer < topology.peers()).cloned().collect();
         for masters in topology.roles() {
             let mesh = mesh_with_roles(&masters, start, &options.settings, handler)?;
-            let outcome = Explorer::new(mesh, writes.clone()).limits(options.limits).explore()?;
+            let explorer = Explorer::new(mesh, writes.clone()).limits(options.limits);
+            let outcome = explorer.sought(options.sought).explore()?;
             explored.push(Explored { topology, masters, outcome });
         }
     }

@@ -11,6 +11,20 @@ use serde_json::{Number, Value};
 ///
 /// Which of two peers is the fork is decided by a hash and differs from link to link. A handler should therefore give the same
 /// answer when the two states change places. That alone does not suffice: [`check`](crate::check) tries the protocol.
+///
+/// # Closures
+///
+/// A closure with the arguments of `resolve` is a handler whose `is_equal` is [`deep_equal`], as RxDB's is by default:
+///
+/// ```
+/// # use peerloom_rxdb_mesh::RxdbConflictHandler;
+/// # use serde_json::{Value, json};
+/// let latest = |real: &Value, new: &Value, _assumed: Option<&Value>| {
+///     let rank = |state: &Value| (state["updatedAt"].as_u64(), state.to_string());
+///     if rank(new) > rank(real) { new.clone() } else { real.clone() }
+/// };
+/// assert_eq!(latest.resolve(&json!({ "updatedAt": 1 }), &json!({ "updatedAt": 2 }), None)["updatedAt"], 2);
+/// ```
 pub trait RxdbConflictHandler: Send + Sync {
     /// Whether the two states are the same for replication.
     fn is_equal(&self, a: &Value, b: &Value) -> bool;
@@ -23,6 +37,19 @@ pub trait RxdbConflictHandler: Send + Sync {
         new_document_state: &Value,
         assumed_master_state: Option<&Value>,
     ) -> Value;
+}
+
+impl<F> RxdbConflictHandler for F
+where
+    F: Fn(&Value, &Value, Option<&Value>) -> Value + Send + Sync,
+{
+    fn is_equal(&self, a: &Value, b: &Value) -> bool {
+        deep_equal(a, b)
+    }
+
+    fn resolve(&self, real: &Value, new: &Value, assumed: Option<&Value>) -> Value {
+        self(real, new, assumed)
+    }
 }
 
 /// RxDB's default: states are equal when all their fields are, and the fork drops its own state for the master's.

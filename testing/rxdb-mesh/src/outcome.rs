@@ -13,6 +13,8 @@ pub enum Sought {
     /// Whatever is nearest.
     #[default]
     Anything,
+    /// A loop or a divergence, whichever is nearest: peers that do not agree in the end.
+    Disagreement,
     /// A loop.
     Loop,
     /// A mesh at rest whose peers differ.
@@ -23,7 +25,11 @@ pub enum Sought {
 
 impl Sought {
     pub(crate) fn includes(self, other: Sought) -> bool {
-        self == Sought::Anything || self == other
+        match self {
+            Sought::Anything => true,
+            Sought::Disagreement => matches!(other, Sought::Loop | Sought::Divergence),
+            _ => self == other,
+        }
     }
 }
 

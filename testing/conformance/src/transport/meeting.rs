@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use peerloom_core::{Connection, PeerAddress, Topic, Transport};
+use tokio::task::JoinSet;
 
 use super::TransportFixture;
 use super::sample::{
@@ -26,15 +27,22 @@ pub async fn each_pair_of_many_members_is_connected_once<F: TransportFixture>() 
     for own in 0..MEMBERS {
         let mut member = join(&fixture).await;
         tasks.push(tokio::spawn(async move {
-            let (mut connections, mut heard) = (Vec::new(), BTreeSet::new());
+            let mut exchanges = JoinSet::new();
             for _ in 1..MEMBERS {
                 let Connection { mut sender, mut receiver, .. } = accept(&mut member).await;
-                let (sent, received) = tokio::join!(sender.send(message(own)), receiver.receive());
-                sent.expect("the connection is open");
-                assert!(heard.insert(number(&received.expect("the connection is open"))), "connected twice");
-                connections.push((sender, receiver));
+                // Beside the next accept: others may accept in another order, and wait in a circle otherwise.
+                exchanges.spawn(async move {
+                    let (sent, received) = tokio::join!(sender.send(message(own)), receiver.receive());
+                    sent.expect("the connection is open");
+                    (number(&received.expect("the connection is open")), (sender, receiver))
+                });
             }
-            heard.insert(own);
+            let (mut connections, mut heard) = (Vec::new(), BTreeSet::from([own]));
+            while let Some(exchanged) = exchanges.join_next().await {
+                let (other, connection) = exchanged.expect("the member is heard");
+                assert!(heard.insert(other), "connected twice");
+                connections.push(connection);
+            }
             assert_eq!(heard, (0..MEMBERS).collect(), "everybody is heard");
             (member, connections)
         }));

@@ -60,7 +60,7 @@ fn associativity_where(subject: &Subject, room: &Room<'_>, stands: Stands) -> Re
             let [x, y, z] = [x, y, z].map(|head| name(room, head));
             let [left, right] = inner.map(|head| name(room, head));
             let (one, two) = (format!("({x}·{y})·{z}"), format!("{}·({left}·{right})", name(room, other)));
-            let what = format!("{one} is not {two}");
+            let what = format!("{one} is not {two}, where {x}·{y} is what {x} and {y} are folded into");
             return Ok(Verdict::broken(what, vec![(&one, first), (&two, second)]));
         }
     }

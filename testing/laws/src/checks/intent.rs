@@ -87,8 +87,8 @@ pub(super) fn disjoint_edits(subject: &Subject, history: &History) -> Result<Ver
         let differs = |place: &Pointer| {
             let expected = Value::Object(expected.clone());
             let is_set = subject.combines(place);
-            place.of(&shown).map(|value| unordered(value, is_set))
-                != place.of(&expected).map(|value| unordered(value, is_set))
+            let value = |document| subject.uncombined(place, document).map(|value| unordered(&value, is_set));
+            value(&shown) != value(&expected)
         };
         places.find(differs)
     };
@@ -214,7 +214,8 @@ fn wins(subject: &Subject, view: &State, later: &Written, others: &[&Written]) -
             matches!((before, after), (Some(before), Some(after)) if place.of(&before) == place.of(&after))
         };
         let is_set = subject.combines(&place);
-        let value = |document: &Value| place.of(document).map(|value| unordered(value, is_set));
+        let value =
+            |document: &Value| subject.uncombined(&place, document).map(|value| unordered(&value, is_set));
         if others.iter().all(left_alone) && value(&shown) != value(&Value::Object(wrote.clone())) {
             let what = format!(
                 "{} changes {place} of what it sees, nobody else does, and something else is shown",

@@ -1,0 +1,435 @@
+//! The task behind a session: connects, joins, passes messages on, and connects again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{SinkExt, StreamExt};
+use peerloom_core::TransportError;
+use peerloom_signaling::close::{CloseReason, Retry};
+use peerloom_signaling::message::{
+    ClientMessage, Member, ServerCapability, ServerMessage, Signal as Passed, TurnServer,
+};
+use peerloom_signaling::{PeerId as ServerPeerId, RoomName};
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Connect, Reconnect, Server, Token, bearer};
+use crate::backoff;
+use crate::interfaces::Watch;
+use crate::options::IceServer;
+use crate::random::Random;
+use crate::signal::{ConnectionId, PeerId, Signal};
+use crate::signaling::{SignalingEvent, SignalingSession};
+
+/// The most events that wait for the member. Then the server waits.
+const EVENTS_WAITING_MAX: usize = 1024;
+
+/// The most signals that wait for the server. Further ones are lost.
+const SIGNALS_WAITING_MAX: usize = 4096;
+
+/// The largest message that a server may send: the list of a room with tens of thousands of members.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// How often RxDB's server wants to hear something.
+const PING_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a server has to show that it is there after this machine's addresses have changed.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long saying farewell may take.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) struct Config<C> {
+    pub(super) server: Server,
+    pub(super) room: RoomName,
+    pub(super) token: Option<Token>,
+    pub(super) reconnect: Reconnect,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) network_check: Duration,
+    pub(super) connect: Arc<C>,
+    pub(super) random: Random,
+}
+
+/// What the member holds.
+pub(super) struct Session {
+    events: mpsc::Receiver<Result<SignalingEvent, TransportError>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    _leave: DropGuard,
+}
+
+struct Outgoing {
+    to: PeerId,
+    connection: Option<ConnectionId>,
+    signal: Signal,
+}
+
+impl Session {
+    pub(super) fn begin<C: Connect>(config: Config<C>) -> Self {
+        let leave = CancellationToken::new();
+        let (told, events) = mpsc::channel(EVENTS_WAITING_MAX);
+        let (outgoing, signals) = mpsc::channel(SIGNALS_WAITING_MAX);
+        let client = Client { network: Watch::new(config.network_check), config, told, signals, failures: 0 };
+        tokio::spawn(client.run(leave.clone()));
+        Self { events, outgoing, _leave: leave.drop_guard() }
+    }
+}
+
+#[async_trait]
+impl SignalingSession for Session {
+    async fn event(&mut self) -> Result<SignalingEvent, TransportError> {
+        self.events.recv().await.unwrap_or(Err(TransportError::Closed))
+    }
+
+    fn send(&mut self, to: &PeerId, connection: Option<&ConnectionId>, signal: &Signal) {
+        // Each candidate is delivered at once, and RxDB's peers do not know this one.
+        if *signal == Signal::CandidatesComplete {
+            return;
+        }
+        let outgoing = Outgoing { to: to.clone(), connection: connection.cloned(), signal: signal.clone() };
+        if self.outgoing.try_send(outgoing).is_err() {
+            tracing::debug!(%to, "a signal is lost, because too many wait for the server");
+        }
+    }
+}
+
+/// The value of the header that shows a token.
+pub(super) fn authorization(token: &str) -> Result<HeaderValue, TransportError> {
+    bearer(token).ok_or_else(|| failed("the token has characters that a header cannot have"))
+}
+
+fn failed(detail: impl Into<String>) -> TransportError {
+    TransportError::Failed { detail: detail.into() }
+}
+
+struct Client<C> {
+    config: Config<C>,
+    network: Watch,
+    told: mpsc::Sender<Result<SignalingEvent, TransportError>>,
+    signals: mpsc::Receiver<Outgoing>,
+    /// In a row.
+    failures: u32,
+}
+
+/// Why a connection to the server has ended.
+struct Ended {
+    retry: Retry,
+    detail: String,
+}
+
+impl Ended {
+    fn for_now(detail: impl Into<String>) -> Self {
+        Self { retry: Retry::Backoff, detail: detail.into() }
+    }
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        let retry = match &error {
+            Error::Http(response)
+                if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+            {
+                Retry::WithAnotherToken
+            }
+            _ => Retry::Backoff,
+        };
+        Self { retry, detail: error.to_string() }
+    }
+}
+
+type Socket<S> = WebSocketStream<MaybeTlsStream<S>>;
+
+impl<C: Connect> Client<C> {
+    async fn run(mut self, leave: CancellationToken) {
+        loop {
+            let served = tokio::select! {
+                biased;
+                () = leave.cancelled() => return,
+                served = self.connect() => served,
+            };
+            let ended = match served {
+                Ok(mut socket) => {
+                    let since = Instant::now();
+                    let ended = tokio::select! {
+                        biased;
+                        () = leave.cancelled() => return farewell(socket).await,
+                        ended = self.serve(&mut socket) => ended,
+                    };
+                    if since.elapsed() >= self.config.reconnect.max {
+                        self.failures = 0;
+                    }
+                    ended
+                }
+                Err(ended) => ended,
+            };
+            tracing::debug!(detail = ended.detail, "no connection to the signaling server");
+            if self.is_final(ended.retry) {
+                let _ = self
+                    .told
+                    .send(Err(failed(format!("the signaling server refused: {}", ended.detail))))
+                    .await;
+                return;
+            }
+            self.failures = self.failures.saturating_add(1);
+            let [jitter] = self.config.random.bytes();
+            let Reconnect { initial, max, .. } = self.config.reconnect;
+            let wait = backoff::wait(initial, max, self.failures, jitter);
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => return,
+                () = self.network.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn is_final(&self, retry: Retry) -> bool {
+        match retry {
+            Retry::Backoff => false,
+            Retry::WithAnotherToken => !matches!(self.config.token, Some(Token::Renewed(_))),
+            Retry::Never => true,
+        }
+    }
+
+    async fn connect(&self) -> Result<Socket<C::Stream>, Ended> {
+        let Config { server, token, tls, connect, .. } = &self.config;
+        let connecting = async {
+            let mut request = server.uri.clone().into_client_request()?;
+            if let Some(token) = token {
+                let value = authorization(&token.now()).map_err(|error| Ended::for_now(error.to_string()))?;
+                request.headers_mut().insert(AUTHORIZATION, value);
+            }
+            let stream = connect
+                .connect(&server.host, server.port)
+                .await
+                .map_err(|error| Ended::for_now(error.to_string()))?;
+            let settings = WebSocketConfig::default()
+                .max_message_size(Some(MESSAGE_BYTES_MAX))
+                .max_frame_size(Some(MESSAGE_BYTES_MAX));
+            let connector = match server.uri.scheme_str() {
+                Some("wss") => Connector::Rustls(tls.clone()),
+                _ => Connector::Plain,
+            };
+            let (socket, _) =
+                client_async_tls_with_config(request, stream, Some(settings), Some(connector)).await?;
+            Ok(socket)
+        };
+        match timeout(self.config.reconnect.timeout, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(Ended::for_now("connecting took too long")),
+        }
+    }
+
+    /// Runs until the connection ends.
+    async fn serve(&mut self, socket: &mut Socket<C::Stream>) -> Ended {
+        let mut told_joined = false;
+        let ended = match self.talk(socket, &mut told_joined).await {
+            Ok(()) => Ended::for_now("the server ended the connection"),
+            Err(ended) => ended,
+        };
+        if told_joined {
+            let _ = self.told.send(Ok(SignalingEvent::Lost)).await;
+        }
+        ended
+    }
+
+    async fn talk(&mut self, socket: &mut Socket<C::Stream>, told_joined: &mut bool) -> Result<(), Ended> {
+        let (own, capability) = self.enter(socket).await?;
+        // What was to be sent under an earlier id was about attempts that have been given up since.
+        while self.signals.try_recv().is_ok() {}
+        let idle_timeout =
+            capability.as_ref().map(|capability| Duration::from_millis(capability.idle_timeout_ms));
+        let mut room = Room { own, name: self.config.room.clone(), members: BTreeSet::new(), joined: false };
+        if let Some(turn) = capability.and_then(|capability| capability.turn) {
+            self.tell(ice_servers(turn)).await;
+        }
+
+        let keep_alive = self.config.reconnect.keep_alive;
+        let ping_every = idle_timeout.map_or(PING_EVERY, |timeout| PING_EVERY.min(timeout / 2));
+        let mut ping = tokio::time::interval_at(Instant::now() + ping_every, ping_every);
+        let mut probe = tokio::time::interval_at(Instant::now() + keep_alive, keep_alive);
+        let mut gone_at = Instant::now() + 2 * keep_alive;
+        loop {
+            tokio::select! {
+                biased;
+                received = socket.next() => {
+                    let Some(received) = received else { return Ok(()) };
+                    gone_at = Instant::now() + 2 * keep_alive;
+                    match received? {
+                        Message::Text(text) => {
+                            for event in room.heard(&text) {
+                                *told_joined = true;
+                                self.tell(event).await;
+                            }
+                        }
+                        Message::Close(frame) => return Err(closed(frame.map(|frame| (frame.code.into(), frame.reason.to_string())))),
+                        _ => {}
+                    }
+                }
+                Some(outgoing) = self.signals.recv() => {
+                    if let Some(text) = room.said(outgoing) {
+                        socket.send(Message::text(text)).await?;
+                    }
+                }
+                _ = ping.tick() => socket.send(text(&ClientMessage::Ping)).await?,
+                _ = probe.tick() => socket.send(Message::Ping(Vec::new().into())).await?,
+                () = self.network.changed() => {
+                    gone_at = gone_at.min(Instant::now() + PROBE_TIMEOUT);
+                    socket.send(Message::Ping(Vec::new().into())).await?;
+                }
+                () = tokio::time::sleep_until(gone_at) => return Err(Ended::for_now("the server is silent")),
+            }
+        }
+    }
+
+    /// Learns this side's id and joins the room.
+    async fn enter(
+        &self,
+        socket: &mut Socket<C::Stream>,
+    ) -> Result<(ServerPeerId, Option<ServerCapability>), Ended> {
+        let greeting = async {
+            loop {
+                match socket.next().await {
+                    Some(Ok(Message::Text(text))) => {
+                        return match serde_json::from_str(&text) {
+                            Ok(ServerMessage::Init { your_peer_id, peerloom }) => {
+                                Ok((your_peer_id, peerloom))
+                            }
+                            _ => Err(Ended::for_now("the server did not begin with init")),
+                        };
+                    }
+                    Some(Ok(Message::Close(frame))) => {
+                        return Err(closed(frame.map(|frame| (frame.code.into(), frame.reason.to_string()))));
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err(Ended::for_now("the server ended the connection")),
+                }
+            }
+        };
+        let greeted = match timeout(self.config.reconnect.timeout, greeting).await {
+            Ok(greeted) => greeted?,
+            Err(_) => return Err(Ended::for_now("the server did not say init")),
+        };
+        socket.send(text(&ClientMessage::join(self.config.room.clone()))).await?;
+        Ok(greeted)
+    }
+
+    async fn tell(&self, event: SignalingEvent) {
+        // Fails when the member has left, which ends this task.
+        let _ = self.told.send(Ok(event)).await;
+    }
+}
+
+async fn farewell(mut socket: Socket<impl AsyncRead + AsyncWrite + Unpin>) {
+    // The server notices without it as well.
+    let _ = timeout(FAREWELL_TIMEOUT, socket.close(None)).await;
+}
+
+fn closed(frame: Option<(u16, String)>) -> Ended {
+    let Some((code, reason)) = frame else { return Ended::for_now("the server closed the connection") };
+    let retry = CloseReason::from_code(code).map_or(Retry::Backoff, CloseReason::retry);
+    Ended { retry, detail: format!("{reason} ({code})") }
+}
+
+fn text(message: &ClientMessage) -> Message {
+    Message::text(serde_json::to_string(message).expect("messages are plain data"))
+}
+
+fn ice_servers(turn: TurnServer) -> SignalingEvent {
+    let TurnServer { urls, username, credential, .. } = turn;
+    SignalingEvent::IceServers(vec![IceServer { urls, username, credential }])
+}
+
+fn peer(id: ServerPeerId) -> PeerId {
+    PeerId::new(id.as_str())
+}
+
+/// What this connection to the server knows of the room.
+struct Room {
+    own: ServerPeerId,
+    name: RoomName,
+    members: BTreeSet<ServerPeerId>,
+    joined: bool,
+}
+
+impl Room {
+    fn heard(&mut self, text: &str) -> Vec<SignalingEvent> {
+        match serde_json::from_str(text) {
+            // RxDB's server says all of it each time. It does not say for which room, but this connection has but one.
+            Ok(ServerMessage::Joined { other_peer_ids }) => self.listed(other_peer_ids.into_iter().collect()),
+            Ok(ServerMessage::Members { room, members }) if room == self.name => {
+                self.listed(members.into_iter().map(|Member { peer_id, .. }| peer_id).collect())
+            }
+            Ok(ServerMessage::MemberJoined { room, member: Member { peer_id, .. } })
+                if room == self.name && self.joined =>
+            {
+                let is_new = peer_id != self.own && self.members.insert(peer_id);
+                is_new.then(|| SignalingEvent::PeerJoined(peer(peer_id))).into_iter().collect()
+            }
+            Ok(ServerMessage::MemberLeft { room, peer_id }) if room == self.name => {
+                let was_there = self.members.remove(&peer_id);
+                was_there.then(|| SignalingEvent::PeerLeft(peer(peer_id))).into_iter().collect()
+            }
+            Ok(ServerMessage::Signal(Passed {
+                room,
+                sender_peer_id,
+                receiver_peer_id,
+                data,
+                connection_id,
+            })) if room == self.name && receiver_peer_id == self.own => match serde_json::from_value(data) {
+                Ok(signal) => vec![SignalingEvent::Signal {
+                    from: peer(sender_peer_id),
+                    connection: connection_id.map(|id| ConnectionId::new(&id)),
+                    signal,
+                }],
+                Err(error) => {
+                    tracing::debug!(%error, from = %sender_peer_id, "a signal is not understood");
+                    Vec::new()
+                }
+            },
+            Ok(ServerMessage::Turn { turn }) => vec![ice_servers(turn)],
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                tracing::debug!(%error, "a message of the server is not understood");
+                Vec::new()
+            }
+        }
+    }
+
+    fn listed(&mut self, mut members: BTreeSet<ServerPeerId>) -> Vec<SignalingEvent> {
+        members.remove(&self.own);
+        let former = std::mem::replace(&mut self.members, members);
+        if !std::mem::replace(&mut self.joined, true) {
+            let peers = self.members.iter().copied().map(peer).collect();
+            return vec![SignalingEvent::Joined { own: peer(self.own), peers }];
+        }
+        let left = former.difference(&self.members).map(|id| SignalingEvent::PeerLeft(peer(*id)));
+        let came = self.members.difference(&former).map(|id| SignalingEvent::PeerJoined(peer(*id)));
+        left.chain(came).collect()
+    }
+
+    /// `None` for what is meant for nobody here.
+    fn said(&self, outgoing: Outgoing) -> Option<String> {
+        let Outgoing { to, connection, signal } = outgoing;
+        let receiver_peer_id = to.as_str().parse().ok().filter(|to| self.members.contains(to))?;
+        let message = ClientMessage::Signal(Passed {
+            room: self.name.clone(),
+            sender_peer_id: self.own,
+            receiver_peer_id,
+            data: serde_json::to_value(signal).expect("signals are plain data"),
+            connection_id: connection.map(|connection| connection.as_str().to_owned()),
+        });
+        Some(serde_json::to_string(&message).expect("messages are plain data"))
+    }
+}
