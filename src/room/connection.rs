@@ -14,8 +14,9 @@ use futures_util::future::Either;
 use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt, future, stream};
 use peerloom_core::{
-    APPLIES_MAX, Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender, Page,
-    PageLimits, ReplicaId, Sequence, Session, SessionConfig, Share, TransportError, checkpoint_from_value,
+    APPLIES_MAX, Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender,
+    Page, PageLimits, ReplicaId, Sequence, Session, SessionConfig, Share, TransportError,
+    checkpoint_from_value,
 };
 use tokio::sync::{mpsc, watch};
 
