@@ -149,6 +149,56 @@ async fn no_failure_of_a_disk_loses_an_acknowledged_write() {
     }
 }
 
+/// A node with forty documents, and one without any, on a disk that lets much happen during a commit, that pulls them one by one.
+async fn about_to_pull(prepare: impl AsyncFn(&Cluster)) -> Cluster {
+    let mut cluster = Cluster::new(1);
+    cluster.network.allow(|_, _| false);
+    cluster.add().await;
+    for number in 0..40 {
+        cluster.put(0, &format!("{number:02}"), "word").await;
+    }
+    let mut limits = SessionLimits::default();
+    limits.page.documents_max = 1.try_into().expect("above zero");
+    cluster.members.push(cluster::Member::on(Disk::new(Memory::new())));
+    let transport = InProcess::new(&cluster.network).named("1");
+    cluster.start_with(1, transport, |room| room.limits(limits)).await;
+    cluster.members[1].disk.yield_after_commits(1000);
+    prepare(&cluster).await;
+    cluster.network.allow(|_, _| true);
+    cluster
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_page_is_committed_after_one_that_failed() {
+    // No commit holds more than four pages.
+    for commits in 0..10 {
+        let cluster = about_to_pull(async |cluster| {
+            cluster.members[1].disk.fail_commit_after(commits, Fate::NotApplied)
+        })
+        .await;
+        let disk = &cluster.members[1].disk;
+        eventually("the failure", || async { disk.has_failed().then_some(()) }).await;
+        assert_eq!(cluster.converged().await.documents.len(), 40, "after {commits}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_that_failed_in_one_commit_come_again() {
+    let cluster = about_to_pull(async |cluster| {
+        let disk = cluster.members[1].disk.clone();
+        disk.fail_commit_after(1, Fate::NotApplied);
+        // While this is being committed pages arrive.
+        let notes = cluster.notes(1).clone();
+        tokio::spawn(async move { notes.put("own", &"word".to_owned()).await });
+        tokio::task::yield_now().await;
+    })
+    .await;
+    let disk = &cluster.members[1].disk;
+    eventually("the failure", || async { disk.has_failed().then_some(()) }).await;
+    assert!(disk.documents_failed() > 1, "several were in it");
+    assert_eq!(cluster.converged().await.documents.len(), 41);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_whose_disk_fails_a_read_ends_with_the_reason_and_comes_back() {
     for reads in 0..8 {

@@ -18,8 +18,8 @@ use crate::report::{Figure, Target, median, per_second};
 const DOCUMENTS: usize = 100_000;
 const ROUNDS: usize = 7;
 
-/// As many as fit a page of a session.
-const BATCH_DOCUMENTS: usize = 850;
+/// As many as a sink commits at a time: two pages of a session of as many as fit.
+const BATCH_DOCUMENTS: usize = 1700;
 
 /// A storage adapter on disk, and the database beneath it.
 pub(crate) trait Adapter {

@@ -65,8 +65,8 @@ pub use replica::{
     checkpoint_from_value, checkpoint_key,
 };
 pub use session::{
-    CloseReason, CollectionIndex, Effect, Event, Input, Refusal, Scanned, Session, SessionConfig,
-    SessionCounters, SessionLimits, Share, Violation,
+    APPLIES_MAX, CloseReason, CollectionIndex, Effect, Event, Input, Refusal, Scanned, Session,
+    SessionConfig, SessionCounters, SessionLimits, Share, Violation,
 };
 pub use stamp::{Clock, MalformedStamp, Stamp};
 pub use storage::{Batch, CommitError, IdRange, PageLimits, Put, Storage, StorageError, Store};

@@ -271,7 +271,7 @@ fn a_broken_rule_closes_the_link_with_its_name() {
     let collections = |room: &mut Room| room.limits.heads_accepted_max = 3;
     let long: Vec<u64> = (0..50).flat_map(|number| [number, 9]).collect();
     let cases: Vec<(Vec<Vec<u8>>, Violation)> = vec![
-        (vec![changes(&["x"], 1, &[]); 3], Violation::PageNotAsked),
+        (vec![changes(&["x"], 1, &[]); APPLIES_MAX + 2], Violation::PageNotAsked),
         (vec![changes(&["x", "x"], 1, &[])], Violation::RepeatedDocument),
         (vec![changes(&["x"], 4, &[])], Violation::TooManyHeads { heads: 4, heads_max: 3 }),
         (vec![more(); 3], Violation::Unexpected("More")),

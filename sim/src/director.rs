@@ -20,8 +20,8 @@ const TIDIED_WITHIN: Duration = Duration::from_secs(120);
 /// How long nothing but signs of life may be said after that.
 const QUIET_FOR: Duration = Duration::from_secs(60);
 
-/// The most bytes that may be under way on one connection and direction: two pages, and as much again for what goes beside them.
-const UNDER_WAY_BYTES_MAX: u64 = 4 * (256 << 10);
+/// The most bytes that may be under way on one connection and direction: five pages, and as much again for what goes beside them.
+const UNDER_WAY_BYTES_MAX: u64 = 10 * (256 << 10);
 
 /// How many times the bytes of the documents that brought news may be sent in all, apart from what each connection costs. What is
 /// on its way when a connection breaks is sent again, so that faults make this far more than a calm room needs.

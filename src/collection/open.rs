@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use peerloom_core::{
-    Applied, CONFLICT_PREFIX, CollectionName, ConflictHandler, DocumentId, Incarnation, LastWriteWins, Page,
-    Replica, ReplicaId, Snapshot, Store, Write, Written,
+    APPLIES_MAX, Applied, CONFLICT_PREFIX, CollectionName, ConflictHandler, DocumentId, Incarnation,
+    LastWriteWins, Page, Replica, ReplicaId, Snapshot, Store, Write, Written,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tracing::Instrument;
 
 use super::handle::Collection;
 use super::shared::Shared;
-use super::writer::{Caught, REQUESTS_MAX, Request, Writer};
+use super::writer::{Caught, Chain, REQUESTS_MAX, Request, Writer};
 use crate::environment::random_u64;
 use crate::error::{Error, OpenError};
 use crate::node::{Node, NodeCore};
@@ -90,8 +91,22 @@ impl Core {
         self.ask(|reply| Request::Write { writes, reply }).await
     }
 
-    pub(crate) async fn apply(&self, page: Page, peer: ReplicaId) -> Result<Applied, Error> {
-        self.ask(|reply| Request::Apply { page, peer, reply }).await
+    /// Commits a peer's pages in the order in which they come, and tells in that order what became of each. [`APPLIES_MAX`] may be under way.
+    /// After one that failed none is committed.
+    pub(crate) fn apply(
+        self: Arc<Self>,
+        peer: ReplicaId,
+        pages: mpsc::Receiver<Page>,
+    ) -> impl Stream<Item = Result<Applied, Error>> {
+        // Each is handed over before the next is looked at: what runs beside each other are the answers alone.
+        let handed_over =
+            stream::unfold((self, pages, Chain::default()), move |(core, mut pages, chain)| async move {
+                let page = pages.recv().await?;
+                let of = chain.clone();
+                let answer = core.submit(|reply| Request::Apply { page, peer, chain: of, reply }).await;
+                Some((answer, (core, pages, chain)))
+            });
+        handed_over.map(async |answer| answer?.await.map_err(|_| Error::Closed)?).buffered(APPLIES_MAX)
     }
 
     /// Waits for everything in flight and closes the store.
@@ -106,9 +121,17 @@ impl Core {
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
     ) -> Result<T, Error> {
+        self.submit(request).await?.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Returns when the request has its place in the order of the writer's work.
+    async fn submit<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
+    ) -> Result<oneshot::Receiver<Result<T, Error>>, Error> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| Error::Closed)?;
-        answer.await.map_err(|_| Error::Closed)?
+        Ok(answer)
     }
 }
 

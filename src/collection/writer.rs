@@ -4,7 +4,7 @@
 //! awaits the commit, so that dropping a caller's future never leaves the replica in doubt about its own store.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use peerloom_core::{
@@ -26,9 +26,14 @@ const COMMIT_DOCUMENTS_MAX: usize = 4096;
 /// Something to commit.
 pub(super) enum Request {
     Write { writes: Vec<Write>, reply: oneshot::Sender<Result<Vec<Written>, Error>> },
-    Apply { page: Page, peer: ReplicaId, reply: oneshot::Sender<Result<Applied, Error>> },
+    Apply { page: Page, peer: ReplicaId, chain: Chain, reply: oneshot::Sender<Result<Applied, Error>> },
     Close { reply: oneshot::Sender<Result<(), Error>> },
 }
+
+/// The pages of one link in one session. Each counts on those before it: once one has failed, none is committed any more, because its
+/// checkpoint would pass what was lost. Holds why it failed.
+#[derive(Clone, Default)]
+pub(super) struct Chain(Arc<OnceLock<Error>>);
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -40,7 +45,7 @@ pub(super) struct Writer {
 /// A request's reply and what it will say once the commit is durable.
 enum Pending {
     Written(oneshot::Sender<Result<Vec<Written>, Error>>, Result<Vec<Written>, Error>),
-    Applied(oneshot::Sender<Result<Applied, Error>>),
+    Applied(oneshot::Sender<Result<Applied, Error>>, Chain),
 }
 
 impl Writer {
@@ -86,6 +91,7 @@ impl Writer {
         if self.shared.is_failed() {
             return refuse(requests, &Error::MustReopen);
         }
+        let requests: Vec<Request> = requests.into_iter().filter_map(Request::unless_broken).collect();
         let mut ids: Vec<DocumentId> = requests
             .iter()
             .flat_map(|request| match request {
@@ -113,10 +119,10 @@ impl Writer {
                     let written = transaction.write_all(writes, &mut resolver).map_err(Error::from);
                     pending.push(Pending::Written(reply, written));
                 }
-                Request::Apply { page, peer, reply } => {
+                Request::Apply { page, peer, chain, reply } => {
                     transaction.apply(page);
                     peers.push(peer);
-                    pending.push(Pending::Applied(reply));
+                    pending.push(Pending::Applied(reply, chain));
                 }
                 Request::Close { .. } => unreachable!("gathered apart"),
             }
@@ -147,7 +153,7 @@ impl Writer {
             // A caller who has gone away does not want to know.
             match pending {
                 Pending::Written(reply, written) => drop(reply.send(written)),
-                Pending::Applied(reply) => {
+                Pending::Applied(reply, _) => {
                     drop(reply.send(Ok(pages.next().expect("one outcome for each page"))));
                 }
             }
@@ -176,6 +182,31 @@ impl Writer {
     }
 }
 
+impl Request {
+    /// Answers a page that comes after one that failed.
+    fn unless_broken(self) -> Option<Self> {
+        match self {
+            Self::Apply { page, peer, chain, reply } => match chain.0.get() {
+                Some(error) => {
+                    drop(reply.send(Err(error.clone())));
+                    None
+                }
+                None => Some(Self::Apply { page, peer, chain, reply }),
+            },
+            request => Some(request),
+        }
+    }
+}
+
+impl Chain {
+    /// Answers a page that was not committed.
+    fn fail(&self, reply: oneshot::Sender<Result<Applied, Error>>, error: &Error) {
+        // Of several in one commit the first says why.
+        let error = self.0.get_or_init(|| error.clone());
+        drop(reply.send(Err(error.clone())));
+    }
+}
+
 impl Pending {
     fn fail(self, error: &CommitError) {
         match self {
@@ -184,7 +215,7 @@ impl Pending {
             Self::Written(reply, written) => {
                 drop(reply.send(written.and_then(|_| Err(error.clone().into()))));
             }
-            Self::Applied(reply) => drop(reply.send(Err(error.clone().into()))),
+            Self::Applied(reply, chain) => chain.fail(reply, &error.clone().into()),
         }
     }
 }
@@ -193,7 +224,7 @@ fn refuse(requests: Vec<Request>, error: &Error) {
     for request in requests {
         match request {
             Request::Write { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Request::Apply { reply, .. } => drop(reply.send(Err(error.clone()))),
+            Request::Apply { reply, chain, .. } => chain.fail(reply, error),
             Request::Close { reply } => drop(reply.send(Err(error.clone()))),
         }
     }

@@ -3,6 +3,7 @@
 //! Decides nothing about replication. One task per connection; storage operations run beside the receiving and the
 //! sending, so that neither a slow disk nor a slow peer holds up the other.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use futures_util::stream::{FuturesUnordered, SelectAll};
+use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt, future, stream};
 use peerloom_core::{
-    Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender, PageLimits,
-    ReplicaId, Sequence, Session, SessionConfig, Share, TransportError, checkpoint_from_value,
+    APPLIES_MAX, Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender,
+    Page, PageLimits, ReplicaId, Sequence, Session, SessionConfig, Share, TransportError,
+    checkpoint_from_value,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::event::RoomEvent;
 use super::peers::{Newcomer, PeerState, Stop};
@@ -38,6 +40,8 @@ pub(super) struct Ended {
 }
 
 type Sending = BoxFuture<(Box<dyn MessageSender>, Result<(), TransportError>)>;
+/// Answers to effects. Those that must come in order come from one stream.
+type OperationStream = Pin<Box<dyn Stream<Item = Input> + Send>>;
 type ProgressStream = Pin<Box<dyn Stream<Item = (CollectionIndex, Progress)> + Send>>;
 
 pub(super) struct Driver {
@@ -48,7 +52,9 @@ pub(super) struct Driver {
     session: Session,
     connection: Connection,
     collections: Vec<SharedCollection>,
-    operations: FuturesUnordered<BoxFuture<Input>>,
+    operations: SelectAll<OperationStream>,
+    /// Where pages go, by their collection, once there were any.
+    pages: BTreeMap<usize, mpsc::Sender<Page>>,
     progress: SelectAll<ProgressStream>,
     effects: Vec<Effect>,
     peer: Option<ReplicaId>,
@@ -80,7 +86,8 @@ impl Driver {
             session,
             connection,
             collections: Vec::new(),
-            operations: FuturesUnordered::new(),
+            operations: SelectAll::new(),
+            pages: BTreeMap::new(),
             progress: SelectAll::new(),
             effects: Vec::new(),
             peer: None,
@@ -232,17 +239,7 @@ impl Driver {
                 });
             }
             Effect::Scan { collection, after, limits } => self.scan(collection, after, limits),
-            Effect::Apply { collection, page } => {
-                let core = self.collections[collection.0].core.clone();
-                let peer = self.peer.expect("pages come from a peer that has joined");
-                self.operate(async move {
-                    let applied = match core.apply(page, peer).await {
-                        Err(_) if planted!(FailedPageSkipped) => Applied::default(),
-                        applied => applied?,
-                    };
-                    Ok::<_, crate::Error>(Input::Applied { collection, applied })
-                });
-            }
+            Effect::Apply { collection, page } => self.apply(collection, page),
             Effect::Direct { collection, origin } => {
                 self.collections[collection.0].core.shared.hear(self.number, Some(origin));
             }
@@ -270,10 +267,27 @@ impl Driver {
         });
     }
 
+    fn apply(&mut self, collection: CollectionIndex, page: Page) {
+        let (operations, core) = (&mut self.operations, &self.collections[collection.0].core);
+        let peer = self.peer.expect("pages come from a peer that has joined");
+        let pages = self.pages.entry(collection.0).or_insert_with(|| {
+            let (sender, pages) = mpsc::channel(APPLIES_MAX);
+            let answers = core.clone().apply(peer, pages);
+            operations.push(Box::pin(answers.map(move |applied| match applied {
+                Ok(applied) => Input::Applied { collection, applied },
+                Err(_) if planted!(FailedPageSkipped) => {
+                    Input::Applied { collection, applied: Applied::default() }
+                }
+                Err(error) => storage_failed(&error),
+            })));
+            sender
+        });
+        pages.try_send(page).expect("the session has no more under way than there is room for");
+    }
+
     fn operate(&mut self, operation: impl Future<Output = Result<Input, crate::Error>> + Send + 'static) {
-        self.operations.push(Box::pin(async {
-            operation.await.unwrap_or_else(|error| Input::StorageFailed { detail: error.to_string() })
-        }));
+        let answer = async { operation.await.unwrap_or_else(|error| storage_failed(&error)) };
+        self.operations.push(Box::pin(stream::once(answer)));
     }
 
     fn report(&mut self, event: Event) {
@@ -346,6 +360,10 @@ impl Driver {
             () = environment.sleep_until(deadline) => {}
         }
     }
+}
+
+fn storage_failed(error: &crate::Error) -> Input {
+    Input::StorageFailed { detail: error.to_string() }
 }
 
 fn send(mut sender: Box<dyn MessageSender>, frame: Bytes) -> Sending {

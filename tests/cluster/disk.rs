@@ -44,6 +44,7 @@ struct Plan {
     /// How many more commits succeed, and what then becomes of one.
     fate: Mutex<Option<(usize, Fate)>>,
     reads_until_failure: Mutex<Option<usize>>,
+    documents_failed: AtomicUsize,
     commit_yields: AtomicUsize,
 }
 
@@ -67,7 +68,12 @@ impl Disk {
         *self.plan.reads_until_failure.lock().expect("no panic") = Some(reads);
     }
 
-    /// Lets other tasks run so often between a commit's being applied and its return.
+    /// How many documents were in the commit that failed.
+    pub fn documents_failed(&self) -> usize {
+        self.plan.documents_failed.load(Ordering::Relaxed)
+    }
+
+    /// Lets other tasks run so often between a commit's being applied, or failed, and its return.
     pub fn yield_after_commits(&self, times: usize) {
         self.plan.commit_yields.store(times, Ordering::Relaxed);
     }
@@ -132,6 +138,12 @@ impl Watched {
         }
     }
 
+    async fn dawdle(&self) {
+        for _ in 0..self.plan.commit_yields.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn read_fails(&self) -> Result<(), StorageError> {
         let mut plan = self.plan.reads_until_failure.lock().expect("no panic");
         let left = plan.take();
@@ -181,16 +193,18 @@ impl Store for Watched {
                 let before = self.inner.read(&ids).await.map_err(CommitError::NotApplied)?;
                 let after: Vec<Record> = batch.records.iter().map(|put| put.record.clone()).collect();
                 self.inner.commit(batch).await?;
-                for _ in 0..self.plan.commit_yields.load(Ordering::Relaxed) {
-                    tokio::task::yield_now().await;
-                }
+                self.dawdle().await;
                 if let Some(ledger) = &self.ledger {
                     let steps = before.into_iter().zip(after).map(|(before, after)| Step { before, after });
                     ledger.lock().expect("no panic").extend(steps);
                 }
                 Ok(())
             }
-            Some(Fate::NotApplied) => Err(CommitError::NotApplied(failure())),
+            Some(Fate::NotApplied) => {
+                self.plan.documents_failed.store(batch.records.len(), Ordering::Relaxed);
+                self.dawdle().await;
+                Err(CommitError::NotApplied(failure()))
+            }
             Some(fate) => {
                 *self.failed.lock().expect("no panic") = true;
                 if fate == Fate::UnknownButApplied {

@@ -102,7 +102,7 @@ pub enum Input {
         /// What was read.
         records: Vec<Scanned>,
     },
-    /// Answers [`Effect::Apply`]: the page is durable.
+    /// Answers the first [`Effect::Apply`] that is under way: the page is durable.
     Applied {
         /// The collection.
         collection: CollectionIndex,
@@ -124,7 +124,12 @@ pub enum Input {
     Tick,
 }
 
-/// What to do. At most one `Scan`, one `Apply` and one `LoadCheckpoint` per collection are under way at a time.
+/// The most [`Effect::Apply`] of one collection that are under way at a time: two being committed, and the next two
+/// at hand when they are durable, to go into one commit again.
+pub const APPLIES_MAX: usize = 4;
+
+/// What to do. At most one `Scan` and one `LoadCheckpoint` per collection are under way at a time, and [`APPLIES_MAX`] `Apply`; and none of
+/// these together with a `Scan`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
     /// Read the checkpoint that is stored for the peer.
@@ -145,6 +150,9 @@ pub enum Effect {
         limits: PageLimits,
     },
     /// Merge a page of the peer's changes.
+    ///
+    /// Pages of a collection become durable in the order of these effects, one by one or several in one commit, and are answered in that
+    /// order. After one that failed none may be committed: its checkpoint would pass what was lost.
     Apply {
         /// The collection.
         collection: CollectionIndex,

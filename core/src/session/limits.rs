@@ -8,7 +8,8 @@ use crate::storage::PageLimits;
 /// How much a session takes, sends and waits. One for all sessions of a room.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct SessionLimits {
-    /// How many documents and bytes are asked for in one page. A page is one commit of the receiver, who holds at most two.
+    /// How many documents and bytes are asked for in one page. A page is at most one commit of the receiver, who holds at
+    /// most five.
     /// Default 1,000 documents and 256 KiB, enough that a commit's cost is spread thin.
     pub page: PageLimits,
     /// The most bytes of one message put together from frames. A document larger than this cannot replicate.

@@ -22,7 +22,9 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-pub use interface::{CollectionIndex, Effect, Event, Input, Scanned, SessionConfig, SessionCounters, Share};
+pub use interface::{
+    APPLIES_MAX, CollectionIndex, Effect, Event, Input, Scanned, SessionConfig, SessionCounters, Share,
+};
 pub use limits::SessionLimits;
 pub use reason::{CloseReason, Refusal, Violation};
 

@@ -1,11 +1,12 @@
-//! The sink half of a link: asks for the peer's changes and hands them to the store, one page at a time.
+//! The sink half of a link: asks for the peer's changes and hands them to the store, in their order.
 //!
-//! Never holds more than two pages: one on its way to the store, and the one after it.
+//! Never holds more than five pages: four on their way to the store, and the one after them.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::interface::APPLIES_MAX;
 use super::limits::SessionLimits;
 use super::reason::Violation;
 use crate::feed::Sequence;
@@ -14,8 +15,8 @@ use crate::replica::Applied;
 use crate::version_vector::{Context, Knowledge};
 use crate::wire::Changes;
 
-/// Pages that the source may send before the first is acknowledged: one being committed, one on its way.
-pub(super) const PAGES: u32 = 2;
+/// Pages that the source may send before the first is acknowledged: those on their way to the store, and one on its way here.
+pub(super) const PAGES: u32 = APPLIES_MAX as u32 + 1;
 
 /// How often an unmet announcement waits for progress from elsewhere before the documents are asked for all the same.
 const GRAFT_WAITS_MAX: u32 = 10;
@@ -30,7 +31,8 @@ pub(super) struct Sink {
     pub(super) expected: bool,
     pub(super) pulling: bool,
     queue: VecDeque<Changes>,
-    applying: Option<Applying>,
+    /// On their way to the store, in the order of the feed, which is the order in which they become durable.
+    applying: VecDeque<Applying>,
     /// The last page that was applied left nothing out.
     pub(super) complete: bool,
     announced: Context,
@@ -58,7 +60,7 @@ pub(super) struct Durable {
 
 impl Sink {
     pub(super) fn receive(&mut self, changes: Changes, limits: &SessionLimits) -> Result<(), Violation> {
-        let held = self.queue.len() + usize::from(self.applying.is_some());
+        let held = self.queue.len() + self.applying.len();
         if !self.pulling || held >= PAGES as usize {
             return Err(Violation::PageNotAsked);
         }
@@ -80,17 +82,18 @@ impl Sink {
         Ok(())
     }
 
-    /// The next page to apply, if none is being applied.
+    /// The next page to apply, if it may be.
     pub(super) fn next(&mut self) -> Option<Changes> {
-        if self.applying.is_some() {
+        if self.applying.len() == APPLIES_MAX {
             return None;
         }
         let changes = self.queue.pop_front()?;
-        self.applying = Some(Applying { complete: changes.complete, knowledge: changes.knowledge.clone() });
+        self.applying
+            .push_back(Applying { complete: changes.complete, knowledge: changes.knowledge.clone() });
         Some(changes)
     }
 
-    /// A page is durable.
+    /// The first of the pages on their way to the store is durable.
     pub(super) fn applied(
         &mut self,
         now: Duration,
@@ -98,7 +101,7 @@ impl Sink {
         peer: Incarnation,
         direct: &BTreeSet<Incarnation>,
     ) -> Durable {
-        let Applying { complete, knowledge } = self.applying.take().expect("a page was being applied");
+        let Applying { complete, knowledge } = self.applying.pop_front().expect("a page was being applied");
         self.complete = complete;
         self.grafted.retain(|_, until| *until > now);
         // Without another peer to get it from, what came twice came from this one.
@@ -108,7 +111,7 @@ impl Sink {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.applying.is_none()
+        self.queue.is_empty() && self.applying.is_empty()
     }
 
     /// The peer holds these back.

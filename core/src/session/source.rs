@@ -192,9 +192,14 @@ impl Source {
     /// Documents at these positions are as the peer sent them.
     pub(super) fn received(&mut self, ranges: Vec<RangeInclusive<Sequence>>) {
         for range in ranges {
-            match self.as_sent.back_mut() {
-                Some(last) if last.end().next() == *range.start() => *last = *last.start()..=*range.end(),
-                _ => self.as_sent.push_back(range),
+            // At the end, as a rule. But of two pages in one commit, the second may hold a document of the first again, which keeps
+            // the place in the feed that it got with the first.
+            let at = self.as_sent.partition_point(|other| other.start() < range.start());
+            match at.checked_sub(1).map(|before| &mut self.as_sent[before]) {
+                Some(before) if before.end().next() == *range.start() => {
+                    *before = *before.start()..=*range.end();
+                }
+                _ => self.as_sent.insert(at, range),
             }
         }
         while self.as_sent.len() > AS_SENT_RANGES_MAX {

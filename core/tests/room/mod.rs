@@ -150,6 +150,18 @@ enum Work {
     Answer(Input),
 }
 
+impl Work {
+    /// Whether that must wait for this: pages are committed in their order, and the session is told in that order.
+    fn precedes(&self, later: &Self) -> bool {
+        let of = |work: &Self| match work {
+            Self::Apply { collection, .. } => Some((false, *collection)),
+            Self::Answer(Input::Applied { collection, .. }) => Some((true, *collection)),
+            _ => None,
+        };
+        of(self).is_some() && of(self) == of(later)
+    }
+}
+
 /// One end of a connection.
 pub struct End {
     pub node: usize,
@@ -170,6 +182,17 @@ pub struct End {
     pub bytes_sent: u64,
     /// Frames sent that are neither Ping nor Pong.
     pub frames_sent: u64,
+}
+
+impl End {
+    /// The page of a collection that waits to be applied.
+    fn take_page(&mut self, of: CollectionIndex) -> Option<Page> {
+        let waits = |work: &Work| matches!(work, Work::Apply { collection, .. } if *collection == of);
+        match self.work.remove(self.work.iter().position(waits)?) {
+            Work::Apply { page, .. } => Some(page),
+            _ => unreachable!("it was looked for"),
+        }
+    }
 }
 
 /// What can happen next.
@@ -531,7 +554,7 @@ impl Room {
                         self.nodes[of.node].shelves[of.shared[collection.0].0].in_flight.is_some()
                     }
                     _ => false,
-                };
+                } || of.work[..place].iter().any(|earlier| earlier.precedes(work));
                 if !waits {
                     happenings.push(Happening::Work(end, place));
                 }
@@ -557,7 +580,7 @@ impl Room {
                 self.pump(end ^ 1);
             }
             Happening::Work(end, place) => {
-                let work = self.ends[end].work.swap_remove(place);
+                let work = self.ends[end].work.remove(place);
                 self.work(end, work);
             }
             Happening::Tell(end) => {
@@ -616,17 +639,25 @@ impl Room {
             }
             Work::Apply { collection, page } => {
                 let shelf = shelf(collection);
+                let mut pages = vec![page];
+                // What waits may go into the same commit.
+                while self.random.chance(50) {
+                    let Some(page) = self.ends[end].take_page(collection) else { break };
+                    pages.push(page);
+                }
                 let (now, fresh) = (self.now_at(node), Incarnation::new(self.random.next()));
                 let of = &mut self.nodes[node].shelves[shelf];
-                let documents = page.documents.iter().map(|(id, _)| (id.clone(), of.disk.read(id)));
+                let ids = pages.iter().flat_map(|page| page.documents.iter().map(|document| &document.0));
+                let documents = ids.map(|id| (id.clone(), of.disk.read(id)));
                 let documents: Vec<_> = documents.collect();
                 let mut transaction = of.replica.begin(now, fresh, documents);
-                transaction.apply(page);
+                pages.into_iter().for_each(|page| transaction.apply(page));
                 let (batch, committable, mut outcome) = transaction.finish(&mut Calls(&Append));
                 self.notices.append(&mut outcome.notices);
                 self.commit(node, shelf, &batch, committable);
-                let applied = outcome.pages.pop().expect("one page");
-                self.ends[end].work.push(Work::Answer(Input::Applied { collection, applied }));
+                let answers = outcome.pages.into_iter();
+                let answers = answers.map(|applied| Work::Answer(Input::Applied { collection, applied }));
+                self.ends[end].work.extend(answers);
             }
             Work::Answer(input) => self.handle(end, input),
         }
