@@ -4,4 +4,5 @@ mod crashes;
 mod disk;
 mod faulty;
 mod opening;
+mod order;
 mod tampering;
