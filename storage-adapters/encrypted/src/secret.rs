@@ -89,7 +89,7 @@ pub struct PasswordCost {
 }
 
 impl Default for PasswordCost {
-    /// The second recommended option of RFC 9106, section 4, for devices with little memory: some 100 to 300 ms.
+    /// The second recommended option of RFC 9106, section 4, for devices with little memory: some tenths of a second.
     fn default() -> Self {
         Self { memory_kib: 64 << 10, passes: 3, lanes: 4 }
     }

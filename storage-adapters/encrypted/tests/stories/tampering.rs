@@ -51,7 +51,7 @@ async fn written() -> (Memory, Vec<Record>) {
     (disk, sealed)
 }
 
-fn assert_corrupt<T: std::fmt::Debug>(read: Result<T, StorageError>, how: &str) {
+fn assert_corrupt<T: std::fmt::Debug>(read: &Result<T, StorageError>, how: &str) {
     assert!(matches!(read, Err(StorageError::Corrupt { .. })), "{how}: {read:?}");
 }
 
@@ -60,9 +60,9 @@ async fn assert_told(disk: &Memory, put: impl IntoIterator<Item = Record>, told:
     let disk = disk.fork();
     commit(&*open(&disk, "notes").await, exchanges(put)).await;
     let store = open(&opened(&disk).await, "notes").await;
-    assert_corrupt(store.read(&[id(told)]).await, how);
-    assert_corrupt(store.changes(Sequence::ZERO, ALL).await, how);
-    assert_corrupt(store.list(IdRange::ALL, ALL).await, how);
+    assert_corrupt(&store.read(&[id(told)]).await, how);
+    assert_corrupt(&store.changes(Sequence::ZERO, ALL).await, how);
+    assert_corrupt(&store.list(IdRange::ALL, ALL).await, how);
     let unharmed = id(if told == "a" { "conflict" } else { "a" });
     let read = store.read(&[unharmed]).await.expect("another document is unharmed");
     assert!(read[0].is_some());
@@ -216,8 +216,8 @@ async fn metadata_that_was_exchanged_or_altered_is_told() {
         let disk = disk.fork();
         commit(&*open(&disk, "notes").await, entry("left", value)).await;
         let store = open(&opened(&disk).await, "notes").await;
-        assert_corrupt(store.metadata(b"", None, 9.try_into().expect("nine")).await, "all");
-        assert_corrupt(store.metadata(b"left", None, 1.try_into().expect("one")).await, "one");
+        assert_corrupt(&store.metadata(b"", None, 9.try_into().expect("nine")).await, "all");
+        assert_corrupt(&store.metadata(b"left", None, 1.try_into().expect("one")).await, "one");
         store.metadata(b"right", None, 1.try_into().expect("one")).await.expect("the other is unharmed");
     }
 }
