@@ -30,6 +30,10 @@ pub use environment::{BoxFuture, Environment, SystemEnvironment};
 pub use error::{Error, OpenError, RoomError};
 pub use merge::{Merge, MergeTyped};
 pub use node::{Node, NodeBuilder};
+#[cfg(feature = "encrypted")]
+pub use peerloom_encrypted as encrypted;
+#[cfg(feature = "encrypted")]
+pub use peerloom_encrypted::Encrypted;
 #[cfg(feature = "fjall")]
 pub use peerloom_fjall::Fjall;
 #[cfg(feature = "in-process")]

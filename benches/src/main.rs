@@ -9,6 +9,7 @@ mod contact;
 mod contexts;
 mod disk;
 mod document;
+mod encrypted;
 mod first_sync;
 mod group;
 mod latency;
@@ -29,7 +30,7 @@ struct Subject {
     run: fn() -> anyhow::Result<Vec<Figure>>,
 }
 
-const SUBJECTS: [Subject; 10] = [
+const SUBJECTS: [Subject; 11] = [
     Subject { name: "first-sync", run: first_sync::run },
     Subject { name: "live", run: live::run },
     Subject { name: "contact", run: contact::run },
@@ -39,6 +40,7 @@ const SUBJECTS: [Subject; 10] = [
     Subject { name: "latency", run: latency::run },
     Subject { name: "contexts", run: contexts::run },
     Subject { name: "disk", run: disk::run },
+    Subject { name: "encrypted", run: encrypted::run },
     Subject { name: "simulator", run: simulator::run },
 ];
 

@@ -194,6 +194,11 @@ impl StoreName {
         Self("_node".into())
     }
 
+    /// The store for what a storage needs that encrypts another: the header with its keys. No collection can have this name.
+    pub fn keys() -> Self {
+        Self("_keys".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

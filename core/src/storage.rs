@@ -230,6 +230,13 @@ pub enum StorageError {
         /// What is wrong.
         detail: String,
     },
+    /// It is encrypted with keys that are not at hand: they were changed since the storage was opened. Open the storage
+    /// again, with the password or key that is valid now.
+    #[error("the store is encrypted with other keys: {detail}")]
+    OtherKeys {
+        /// What does not fit.
+        detail: String,
+    },
     /// No space is left. Free some and try again.
     #[error("no space is left for the store")]
     Full,
