@@ -86,7 +86,7 @@
 //!
 //! # Cost
 //!
-//! 44 bytes for each record and each value of metadata. Up to 64 KiB are sealed and opened where they are asked for, in some 100 µs; more on a
+//! 44 bytes for each record and each value of metadata. Up to 64 KiB are sealed and opened where they are asked for; more on a
 //! thread of tokio's for blocking work, so that no async thread is held up. `cargo xtask bench encrypted` measures the throughput beside that
 //! of the storage alone.
 //!

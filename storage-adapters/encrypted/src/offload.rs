@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 
 use peerloom_core::StorageError;
 
-/// How many bytes are sealed or opened without a change of thread: some 100 µs of work, a few times what the change takes.
+/// How many bytes are sealed or opened without a change of thread. Estimated, not measured.
 const AT_ONCE_BYTES_MAX: usize = 64 << 10;
 
 /// What a record or a value costs besides its bytes, in bytes.
