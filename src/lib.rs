@@ -48,7 +48,8 @@ pub use peerloom_core as core;
 pub use peerloom_core::{
     Checkpoint, CloseReason, CollectionName, Combine, CommitError, ConflictHandler, Context, Counter,
     DeleteWins, DocumentId, Dot, EditWins, FieldHead, FieldState, FieldWise, Head, IdRange, Incarnation,
-    InvalidName, LastWriteWins, MergeJson, MergeWith, Now, PageLimits, PeerAddress, PerField, PointerError,
-    Refusal, ReplicaId, ReplicaLimits, SessionCounters, SessionLimits, Stamp, State, Storage, StorageError,
-    TopicKey, Transport, TransportError, Union, Violation, WriteError, json,
+    InvalidInvitation, InvalidName, Invitation, LastWriteWins, MergeJson, MergeWith, Now, PageLimits,
+    PassphraseError, PeerAddress, PerField, PointerError, Refusal, ReplicaId, ReplicaLimits, SessionCounters,
+    SessionLimits, Stamp, State, Storage, StorageError, Topic, TopicKey, Transport, TransportError, Union,
+    Violation, WriteError, json,
 };

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use peerloom_core::{
-    Batch, CollectionName, ConflictHandler, Identity, Opening, ReplicaId, ReplicaLimits, Storage,
-    StorageError, Store, StoreName,
+    Batch, CollectionName, ConflictHandler, Identity, Invitation, Opening, ReplicaId, ReplicaLimits, Storage,
+    StorageError, Store, StoreName, TopicKey,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::collection::{CollectionBuilder, Content, Core, OpenCollections, SessionNumber};
 use crate::environment::{Environment, SystemEnvironment, random_u64};
@@ -60,6 +61,28 @@ impl Node {
     /// A room, where the peers with the same topic meet. The topic has 1 to 256 bytes.
     pub fn room(&self, topic: &str) -> RoomBuilder {
         RoomBuilder::new(self.clone(), topic)
+    }
+
+    /// The room that an invitation is for, with its key. Its signaling servers are for whoever makes the transport.
+    ///
+    /// ```
+    /// # use peerloom::{Collection, InProcess, Invitation, Network, Node};
+    /// # async fn join(node: Node, todos: Collection<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let invitation = Invitation::new("our-todos")?.key(node.new_topic_key());
+    /// println!("Join me: {invitation}");
+    /// let room = node.room_of(&invitation).share(&todos).join(InProcess::new(&Network::new())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn room_of(&self, invitation: &Invitation) -> RoomBuilder {
+        RoomBuilder::invited(self.clone(), invitation)
+    }
+
+    /// A random key for a new room.
+    pub fn new_topic_key(&self) -> TopicKey {
+        let mut key = Zeroizing::new([0; 32]);
+        self.core.environment().fill_random(&mut *key);
+        TopicKey::new(*key)
     }
 
     /// Leaves all rooms, waits for everything in flight, and closes the collections. When it returns, the

@@ -1,4 +1,4 @@
-//! Who is at the other end: the identity of a replica, the key of a topic, and the proof of both.
+//! Who is at the other end: the identity of a replica, and the proof of it and of the topic key.
 //!
 //! Each side proves, over both Hellos and the transport's channel binding, that it knows the topic key (HMAC-SHA-256,
 //! RFC 2104) and that it holds the identity it named (Ed25519, RFC 8032). The two Hellos stand in the proof in the order
@@ -8,10 +8,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use hmac::Mac;
 
-use crate::id::{ReplicaId, Topic};
+use crate::id::ReplicaId;
+use crate::topic_key::TopicKey;
 
 /// Separates these proofs from anything else the keys may ever sign.
 const CONTEXT: &[u8] = b"peerloom 1 handshake";
@@ -45,30 +45,6 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What everybody in a room knows and nobody else should: 32 bytes.
-#[derive(Clone, Eq, PartialEq)]
-pub struct TopicKey([u8; 32]);
-
-impl TopicKey {
-    /// A key of 32 random bytes.
-    pub const fn new(key: [u8; 32]) -> Self {
-        Self(key)
-    }
-
-    /// The key of a room that has none: derived from the topic, so that whoever knows its name may join.
-    pub fn of_open_topic(topic: &Topic) -> Self {
-        let mut mac = mac(b"peerloom 1 open topic");
-        mac.update(topic.as_str().as_bytes());
-        Self(mac.finalize().into_bytes().into())
-    }
-}
-
-impl fmt::Debug for TopicKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("TopicKey(…)")
-    }
-}
-
 /// A proof of the topic key and of the identity.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Proof {
@@ -88,7 +64,7 @@ pub(crate) struct Transcript<'a> {
 impl Transcript<'_> {
     pub(crate) fn prove(&self, key: &TopicKey, identity: &Identity) -> Proof {
         let transcript = self.bytes();
-        let mut mac = mac(&key.0);
+        let mut mac = key.mac();
         mac.update(&transcript);
         Proof {
             topic: mac.finalize().into_bytes().into(),
@@ -97,7 +73,7 @@ impl Transcript<'_> {
     }
 
     pub(crate) fn proves_topic(&self, key: &TopicKey, proof: &Proof) -> bool {
-        let mut mac = mac(&key.0);
+        let mut mac = key.mac();
         mac.update(&self.bytes());
         mac.verify_slice(&proof.topic).is_ok()
     }
@@ -117,8 +93,4 @@ impl Transcript<'_> {
         }
         bytes
     }
-}
-
-fn mac(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }

@@ -10,10 +10,11 @@ mod task;
 use std::fmt;
 use std::sync::Arc;
 
-use peerloom_core::{ReplicaId, Sequence, SessionLimits, Topic, TopicKey, Transport};
+use peerloom_core::{Invitation, ReplicaId, Sequence, SessionLimits, Topic, TopicKey, Transport};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
+use zeroize::Zeroizing;
 
 pub use event::{Events, RoomEvent};
 pub use peers::{Peer, PeerState};
@@ -42,11 +43,36 @@ pub(crate) struct SharedCollection {
 pub struct RoomBuilder {
     node: Node,
     topic: String,
-    key: Option<TopicKey>,
+    key: Key,
     shares: Vec<SharedCollection>,
     limits: SessionLimits,
     retry: Retry,
     peers_max: usize,
+}
+
+/// Where the key of a room comes from.
+enum Key {
+    Open,
+    Given(TopicKey),
+    Passphrase(Zeroizing<String>),
+}
+
+impl Key {
+    /// The key, and the topic as the transport sees it.
+    async fn resolve(self, topic: Topic) -> Result<(TopicKey, Topic), RoomError> {
+        let key = match self {
+            Self::Open => return Ok((TopicKey::of_open_topic(&topic), topic)),
+            Self::Given(key) => key,
+            Self::Passphrase(passphrase) => {
+                let topic = topic.clone();
+                let made =
+                    tokio::task::spawn_blocking(move || TopicKey::from_passphrase(&passphrase, &topic));
+                made.await.expect("making a key does not panic, and is not aborted")?
+            }
+        };
+        let topic = Topic::with_key(topic.as_str(), &key)?;
+        Ok((key, topic))
+    }
 }
 
 impl RoomBuilder {
@@ -54,7 +80,7 @@ impl RoomBuilder {
         Self {
             node,
             topic: topic.to_owned(),
-            key: None,
+            key: Key::Open,
             shares: Vec::new(),
             limits: SessionLimits::default(),
             retry: Retry::default(),
@@ -73,9 +99,31 @@ impl RoomBuilder {
         self
     }
 
-    /// The key that peers must know. Without one, whoever knows the topic and can reach the transport may join.
+    pub(crate) fn invited(node: Node, invitation: &Invitation) -> Self {
+        let builder = Self::new(node, invitation.topic());
+        match invitation.topic_key() {
+            Some(key) => builder.key(key.clone()),
+            None => builder,
+        }
+    }
+
+    /// The key that peers must know: 32 random bytes, such as [`Node::new_topic_key`] makes.
+    ///
+    /// Both sides prove it, bound to the connection as far as the transport can, before anything else is said. The room is met under
+    /// a name derived from the key ([`Topic::with_key`]), so peers with another key, or none, are never met as a rule; one that is
+    /// met all the same is refused. Whoever runs the transport's meeting place can neither join, nor read, nor sit between.
+    ///
+    /// Without a key, whoever knows the topic and can reach the transport may join, read and write, the
+    /// meeting place among them. What is said is still hidden from whoever does not join, and every peer has still proven its identity.
     pub fn key(mut self, key: TopicKey) -> Self {
-        self.key = Some(key);
+        self.key = Key::Given(key);
+        self
+    }
+
+    /// As [`RoomBuilder::key`], with the key that a passphrase makes: see [`TopicKey::from_passphrase`] for what it withstands.
+    /// The key is made when the room is joined, on a thread that may block.
+    pub fn passphrase(mut self, passphrase: &str) -> Self {
+        self.key = Key::Passphrase(Zeroizing::new(passphrase.to_owned()));
         self
     }
 
@@ -98,6 +146,10 @@ impl RoomBuilder {
     }
 
     /// Joins the room over a transport.
+    ///
+    /// # Errors
+    ///
+    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, and what the transport says.
     pub async fn join(self, transport: impl Transport) -> Result<Room, RoomError> {
         let topic = Topic::new(&self.topic)?;
         let node = self.node.core().clone();
@@ -106,12 +158,13 @@ impl RoomBuilder {
             check(&node, &shares, &share)?;
             shares.push(share);
         }
-        let membership = transport.join(&topic).await?;
+        let (topic_key, met_as) = self.key.resolve(topic.clone()).await?;
+        let membership = transport.join(&met_as).await?;
         let (events, _) = broadcast::channel(EVENTS_MAX);
         shares.iter().for_each(|share| share.core.shared.listen(&events));
         let core = Arc::new(RoomCore {
             node,
-            topic_key: self.key.unwrap_or_else(|| TopicKey::of_open_topic(&topic)),
+            topic_key,
             limits: self.limits,
             retry: self.retry,
             peers_max: self.peers_max,

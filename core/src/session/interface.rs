@@ -11,10 +11,11 @@ use super::limits::SessionLimits;
 use super::reason::{CloseReason, Refusal};
 use crate::document::Record;
 use crate::feed::{Checkpoint, Sequence};
-use crate::handshake::{Identity, TopicKey};
+use crate::handshake::Identity;
 use crate::id::{CollectionName, DocumentId, Incarnation, Opening, ReplicaId};
 use crate::replica::{Applied, Page, Snapshot};
 use crate::storage::PageLimits;
+use crate::topic_key::TopicKey;
 
 /// A collection's place among those shared with [`Input::Share`], from zero.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use super::*;
 use crate::document::{Dot, Head, State};
 use crate::feed::Sequence;
-use crate::handshake::{Identity, TopicKey, Transcript};
+use crate::handshake::{Identity, Transcript};
 use crate::id::Topic;
 use crate::stamp::Stamp;
+use crate::topic_key::TopicKey;
 
 const VECTORS: &str = include_str!("vectors.txt");
 
