@@ -42,7 +42,10 @@ pub use peerloom_rocksdb::RocksDb;
 pub use peerloom_webrtc as webrtc;
 #[cfg(feature = "webrtc")]
 pub use peerloom_webrtc::{WebRtc, WebSocketSignaling};
-pub use room::{Candidate, Events, Peer, PeerState, Retry, Room, RoomBuilder, RoomEvent, Sharing};
+pub use room::{
+    Applicant, Candidate, Events, Peer, PeerState, PeerValidator, Retry, Room, RoomBuilder, RoomEvent,
+    Sharing, Verdict,
+};
 
 pub use peerloom_core as core;
 pub use peerloom_core::{

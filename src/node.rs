@@ -52,6 +52,11 @@ impl Node {
         self.core.identity().replica_id()
     }
 
+    /// The public half of this node's identity, an Ed25519 key. Its SHA-256 is the replica id.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.core.identity().public_key()
+    }
+
     /// A collection of documents that hold a `T`: any type with serde's traits, or [`Binary`](crate::Binary).
     /// 1 to 64 ASCII letters, digits, `-`, `_` and `.` name it.
     pub fn collection<T: Content>(&self, name: &str) -> CollectionBuilder<T> {

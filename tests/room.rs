@@ -446,7 +446,7 @@ async fn what_a_filter_left_out_comes_once_the_whole_is_shared() {
 #[tokio::test(start_paused = true)]
 async fn a_broken_connection_is_made_again_after_a_wait_that_grows() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
-    let retry = Retry { initial: Duration::from_secs(1), max: Duration::from_secs(8) };
+    let retry = Retry { initial: Duration::from_secs(1), max: Duration::from_secs(8), ..Retry::default() };
     let room = |side: &Side| side.room().share(&side.notes).retry(retry.clone());
     let (_left_room, mut events) = join(room(&left), &network, 0).await;
     let (_right_room, _) = join(room(&right), &network, 1).await;

@@ -68,8 +68,8 @@ pub use replica::{
     checkpoint_from_value, checkpoint_key,
 };
 pub use session::{
-    CloseReason, CollectionIndex, Effect, Event, Input, Refusal, Scanned, Session, SessionConfig,
-    SessionCounters, SessionLimits, Share, Violation,
+    Admission, CloseReason, CollectionIndex, Effect, Event, Input, Newcomer, Refusal, Scanned, Session,
+    SessionConfig, SessionCounters, SessionLimits, Share, Violation,
 };
 pub use stamp::{Clock, MalformedStamp, Stamp};
 pub use storage::{Batch, CommitError, IdRange, PageLimits, Put, Storage, StorageError, Store};
@@ -80,4 +80,4 @@ pub use transport::{
     TransportError,
 };
 pub use version_vector::{Context, Knowledge, VersionVector};
-pub use wire::{FrameError, describe, is_keep_alive};
+pub use wire::{CLAIM_BYTES_MAX, FrameError, describe, is_keep_alive};

@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::handle::Collection;
-use super::shared::Shared;
+use super::shared::{Era, Mark, Shared};
 use super::writer::{Caught, REQUESTS_MAX, Request, Writer};
 use crate::environment::random_u64;
 use crate::error::{Error, OpenError};
 use crate::node::{Node, NodeCore};
 
 /// How many entries of metadata, or records in conflict, are read at a time.
-const PAGE_ENTRIES: NonZeroU32 = NonZeroU32::new(1000).expect("a literal above zero");
+pub(super) const PAGE_ENTRIES: NonZeroU32 = NonZeroU32::new(1000).expect("a literal above zero");
 
 /// The most bytes of a handler's id.
 const HANDLER_ID_BYTES_MAX: usize = 255;
@@ -86,12 +86,27 @@ impl Core {
         self.shared.snapshot()
     }
 
+    /// How far the changefeed goes, for whoever wants to know when others have it.
+    pub(crate) fn mark(&self) -> Mark {
+        self.shared.mark()
+    }
+
     pub(crate) async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>, Error> {
         self.ask(|reply| Request::Write { writes, reply }).await
     }
 
-    pub(crate) async fn apply(&self, page: Page, peer: ReplicaId) -> Result<Applied, Error> {
-        self.ask(|reply| Request::Apply { page, peer, reply }).await
+    /// `None` if the collection has forgotten what it had learnt since that era.
+    pub(crate) async fn apply(
+        &self,
+        page: Page,
+        peer: ReplicaId,
+        era: Era,
+    ) -> Result<Option<Applied>, Error> {
+        self.ask(|reply| Request::Apply { page, peer, era, reply }).await
+    }
+
+    pub(crate) async fn recheck(&self) -> Result<(), Error> {
+        self.ask(|reply| Request::Recheck { reply }).await
     }
 
     /// Waits for everything in flight and closes the store.
@@ -153,7 +168,13 @@ impl OpenCollections {
         let snapshot = replica.snapshot().clone();
         let shared = Arc::new(Shared::new(name.clone(), handler, environment, snapshot));
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let writer = Writer { shared: shared.clone(), store: store.clone(), replica, requests: receiver };
+        let writer = Writer {
+            shared: shared.clone(),
+            store: store.clone(),
+            replica,
+            era: Era::default(),
+            requests: receiver,
+        };
         let span = tracing::info_span!("collection", name = %shared.name());
         node.spawn(writer.run().instrument(span));
         let core = Arc::new(Core { shared, store, schema_version, node: node.clone(), requests });

@@ -6,11 +6,17 @@ mod peers;
 mod retry;
 mod sharing;
 mod task;
+mod validator;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use peerloom_core::{Invitation, ReplicaId, Sequence, SessionLimits, Topic, TopicKey, Transport};
+use bytes::Bytes;
+
+use peerloom_core::{
+    CLAIM_BYTES_MAX, Invitation, Refusal, ReplicaId, SessionLimits, Topic, TopicKey, Transport,
+};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
@@ -20,8 +26,9 @@ pub use event::{Events, RoomEvent};
 pub use peers::{Peer, PeerState};
 pub use retry::Retry;
 pub use sharing::{Candidate, Sharing};
+pub use validator::{Applicant, PeerValidator, Verdict};
 
-use crate::collection::{Collection, Content, Core};
+use crate::collection::{Collection, Content, Core, Mark};
 use crate::error::RoomError;
 use crate::node::{Node, NodeCore};
 use event::EVENTS_MAX;
@@ -44,6 +51,8 @@ pub struct RoomBuilder {
     node: Node,
     topic: String,
     key: Key,
+    claim: Bytes,
+    validator: Option<Arc<dyn PeerValidator>>,
     shares: Vec<SharedCollection>,
     limits: SessionLimits,
     retry: Retry,
@@ -81,6 +90,8 @@ impl RoomBuilder {
             node,
             topic: topic.to_owned(),
             key: Key::Open,
+            claim: Bytes::new(),
+            validator: None,
             shares: Vec::new(),
             limits: SessionLimits::default(),
             retry: Retry::default(),
@@ -127,6 +138,19 @@ impl RoomBuilder {
         self
     }
 
+    /// Who is admitted among those who know the key. Without a validator, everybody is.
+    pub fn validator(mut self, validator: impl PeerValidator) -> Self {
+        self.validator = Some(Arc::new(validator));
+        self
+    }
+
+    /// What the validators of peers get to know of this node: at most 4,096 bytes in a form of the application's own, such as a name, a token,
+    /// or a certificate for [`Node::public_key`]. Only peers that have proven the topic key see it.
+    pub fn claim(mut self, claim: impl Into<Bytes>) -> Self {
+        self.claim = claim.into();
+        self
+    }
+
     /// The bounds of each session: pages, messages, time-outs.
     pub fn limits(mut self, limits: SessionLimits) -> Self {
         self.limits = limits;
@@ -149,9 +173,12 @@ impl RoomBuilder {
     ///
     /// # Errors
     ///
-    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, and what the transport says.
+    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, [`RoomError::ClaimTooLong`], and what the transport says.
     pub async fn join(self, transport: impl Transport) -> Result<Room, RoomError> {
         let topic = Topic::new(&self.topic)?;
+        if self.claim.len() > CLAIM_BYTES_MAX {
+            return Err(RoomError::ClaimTooLong { bytes: self.claim.len() });
+        }
         let node = self.node.core().clone();
         let mut shares: Vec<SharedCollection> = Vec::new();
         for share in self.shares {
@@ -165,6 +192,9 @@ impl RoomBuilder {
         let core = Arc::new(RoomCore {
             node,
             topic_key,
+            claim: self.claim,
+            validator: self.validator,
+            revoked: Mutex::default(),
             limits: self.limits,
             retry: self.retry,
             peers_max: self.peers_max,
@@ -230,10 +260,32 @@ impl Room {
         Events::new(self.handle.core.events.subscribe(), self.handle.core.closed.clone())
     }
 
+    /// Speaks no longer with a replica: its connections are closed and new ones refused, in this room and until it is
+    /// left, and the replica is told why, of which 512 bytes count. What it has got it keeps, and other members go on speaking with it
+    /// unless they revoke it too. For longer than this room lives, let the [`PeerValidator`] refuse it.
+    ///
+    /// A replica id costs nothing: who knows the topic key may come again under another, unless a validator admits
+    /// only those it knows.
+    pub fn revoke(&self, replica: ReplicaId, reason: impl Into<String>) {
+        let core = &self.handle.core;
+        let mut revoked = core.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = reason.into();
+        revoked.insert(replica, reason.clone());
+        // Under the lock, so that none is admitted between the two.
+        core.peers.refuse(replica, &Refusal::Revoked(reason));
+    }
+
+    /// Takes a [`Room::revoke`] back. Connections come back when the waits after refusals have passed, on both sides: see
+    /// [`Retry::refused_max`].
+    pub fn reinstate(&self, replica: ReplicaId) {
+        self.handle.core.revoked.lock().unwrap_or_else(PoisonError::into_inner).remove(&replica);
+    }
+
     /// Waits for the first peer, and until every connected peer has, durably, all that was written here before the call, and there is
     /// nothing left to get from any of them, as far as they have said.
     ///
-    /// Peers that are still connecting are waited for.
+    /// Peers that are still connecting are waited for, if they began before the call or before the first one had joined. One
+    /// that failed to prove itself, or was refused, is not waited for when it comes again.
     ///
     /// # Errors
     ///
@@ -244,15 +296,19 @@ impl Room {
     /// Dropping the future does nothing.
     pub async fn caught_up(&self) -> Result<(), RoomError> {
         let core = &self.handle.core;
-        let ends: Vec<Sequence> =
-            core.shares.borrow().iter().map(|share| share.core.snapshot().end).collect();
+        let marks: Vec<Mark> = core.shares.borrow().iter().map(|share| share.core.mark()).collect();
         let mut changes = core.peers.changes();
+        // Who connects later could keep this from ever ending, without knowing the key.
+        let mut newest = None;
         loop {
             changes.mark_unchanged();
+            if newest.is_none() && core.peers.has_any_joined() {
+                newest = core.peers.newest();
+            }
             if let Some(failed) = core.shares.borrow().iter().find(|share| share.core.shared.is_failed()) {
                 return Err(RoomError::MustReopen(failed.core.shared.name().clone()));
             }
-            if core.peers.are_caught_up(&ends) {
+            if core.peers.are_caught_up(&marks, newest) {
                 return Ok(());
             }
             tokio::select! {
@@ -280,6 +336,10 @@ impl fmt::Debug for Room {
 pub(crate) struct RoomCore {
     pub(crate) node: Arc<NodeCore>,
     topic_key: TopicKey,
+    claim: Bytes,
+    validator: Option<Arc<dyn PeerValidator>>,
+    /// Whom to refuse, and what for. Held while a peer is admitted; taken before the lock of `peers`.
+    revoked: Mutex<BTreeMap<ReplicaId, String>>,
     limits: SessionLimits,
     retry: Retry,
     peers_max: usize,
@@ -295,6 +355,25 @@ impl RoomCore {
     fn tell(&self, event: RoomEvent) {
         // Nobody listening is fine.
         let _ = self.events.send(event);
+    }
+
+    /// Why a replica is to be refused, if it was revoked.
+    fn revocation(&self, replica: ReplicaId) -> Option<Refusal> {
+        let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked.get(&replica).cloned().map(Refusal::Revoked)
+    }
+
+    /// Admits a replica unless it was revoked, and lets nobody revoke it meanwhile.
+    fn unless_revoked(
+        &self,
+        replica: ReplicaId,
+        admit: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        match revoked.get(&replica) {
+            Some(reason) => Err(Refusal::Revoked(reason.clone())),
+            None => admit(),
+        }
     }
 
     /// Takes a new identity in place of `replica` in the background and says so. Sessions that are open go on under the old one.
