@@ -145,7 +145,8 @@ impl RoomBuilder {
     }
 
     /// What the validators of peers get to know of this node: at most 4,096 bytes in a form of the application's own, such as a name, a token,
-    /// or a certificate for [`Node::public_key`]. Only peers that have proven the topic key see it.
+    /// or a certificate for [`Node::public_key`]. Only peers that have proven the topic key see it. A node that takes a new identity
+    /// ([`RoomEvent::IdentityChanged`]) goes on with the same claim until the room is joined again.
     pub fn claim(mut self, claim: impl Into<Bytes>) -> Self {
         self.claim = claim.into();
         self
