@@ -282,13 +282,14 @@ mod tests {
 
     #[test]
     fn an_error_says_what_is_wrong() {
+        type Expected = fn(&InvalidInvitation) -> bool;
         let text = invitation().to_string();
         let later = text_of(&[2, 0x80]);
         let topicless = text_of(b"\x01\x83\x60\xf6\x80");
         let cut = text_of(b"\x01\x83");
         let web = text_of(b"\x01\x83\x61a\xf6\x81\x68http://x");
         let crowded = text_of(&[b"\x01\x83\x61a\xf6\x89".as_slice(), &b"\x66ws://a".repeat(9)].concat());
-        let cases: [(&str, fn(&InvalidInvitation) -> bool); 11] = [
+        let cases: [(&str, Expected); 11] = [
             ("", |error| *error == InvalidInvitation::Prefix),
             ("peerloom", |error| *error == InvalidInvitation::Prefix),
             ("https://example.org", |error| *error == InvalidInvitation::Prefix),
