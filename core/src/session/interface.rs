@@ -32,7 +32,8 @@ pub struct SessionConfig {
     pub nonce: [u8; 32],
     /// The key of the room.
     pub topic_key: TopicKey,
-    /// What the application says of this replica to those who have proven the topic key, at most [`CLAIM_BYTES_MAX`] bytes.
+    /// What the application says of this replica to those who have proven the topic key, at most
+    /// [`CLAIM_BYTES_MAX`](crate::CLAIM_BYTES_MAX) bytes.
     /// Empty for nothing.
     pub claim: Bytes,
     /// Who decides whether a peer that has proven the topic key is spoken with.
