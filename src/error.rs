@@ -1,7 +1,8 @@
 //! What can go wrong, by what the caller was doing.
 
 use peerloom_core::{
-    CollectionName, CommitError, InvalidName, LoadError, StorageError, TransportError, WriteError,
+    CLAIM_BYTES_MAX, CollectionName, CommitError, InvalidName, LoadError, PassphraseError, StorageError,
+    TransportError, WriteError,
 };
 
 use crate::collection::ContentError;
@@ -75,6 +76,15 @@ pub enum RoomError {
     /// The topic or a filter's name cannot be used.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// No key can be made of the passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// A claim has at most 4,096 bytes.
+    #[error("a claim has at most {CLAIM_BYTES_MAX} bytes, this one has {bytes}")]
+    ClaimTooLong {
+        /// How many it has.
+        bytes: usize,
+    },
     /// The transport says no.
     #[error(transparent)]
     Transport(#[from] TransportError),

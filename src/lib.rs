@@ -46,13 +46,17 @@ pub use peerloom_rocksdb::RocksDb;
 pub use peerloom_webrtc as webrtc;
 #[cfg(feature = "webrtc")]
 pub use peerloom_webrtc::{WebRtc, WebSocketSignaling};
-pub use room::{Candidate, Events, Peer, PeerState, Retry, Room, RoomBuilder, RoomEvent, Sharing};
+pub use room::{
+    Applicant, Candidate, Events, Peer, PeerState, PeerValidator, Retry, Room, RoomBuilder, RoomEvent,
+    Sharing, Verdict,
+};
 
 pub use peerloom_core as core;
 pub use peerloom_core::{
     Checkpoint, CloseReason, CollectionName, Combine, CommitError, ConflictHandler, Context, Counter,
     DeleteWins, DocumentId, Dot, EditWins, FieldHead, FieldState, FieldWise, Head, IdRange, Incarnation,
-    InvalidName, LastWriteWins, MergeJson, MergeWith, Now, PageLimits, PeerAddress, PerField, PointerError,
-    Refusal, ReplicaId, ReplicaLimits, SessionCounters, SessionLimits, Stamp, State, Storage, StorageError,
-    TopicKey, Transport, TransportError, Union, Violation, WriteError, json,
+    InvalidInvitation, InvalidName, Invitation, LastWriteWins, MergeJson, MergeWith, Now, PageLimits,
+    PassphraseError, PeerAddress, PerField, PointerError, Refusal, ReplicaId, ReplicaLimits, SessionCounters,
+    SessionLimits, Stamp, State, Storage, StorageError, Topic, TopicKey, Transport, TransportError, Union,
+    Violation, WriteError, json,
 };

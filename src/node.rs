@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use peerloom_core::{
-    Batch, CollectionName, ConflictHandler, Identity, Opening, ReplicaId, ReplicaLimits, Storage,
-    StorageError, Store, StoreName,
+    Batch, CollectionName, ConflictHandler, Identity, Invitation, Opening, ReplicaId, ReplicaLimits, Storage,
+    StorageError, Store, StoreName, TopicKey,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::collection::{CollectionBuilder, Content, Core, OpenCollections, SessionNumber};
 use crate::environment::{Environment, SystemEnvironment, random_u64};
@@ -51,6 +52,11 @@ impl Node {
         self.core.identity().replica_id()
     }
 
+    /// The public half of this node's identity, an Ed25519 key. Its SHA-256 is the replica id.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.core.identity().public_key()
+    }
+
     /// A collection of documents that hold a `T`: any type with serde's traits, or [`Binary`](crate::Binary).
     /// 1 to 64 ASCII letters, digits, `-`, `_` and `.` name it.
     pub fn collection<T: Content>(&self, name: &str) -> CollectionBuilder<T> {
@@ -60,6 +66,28 @@ impl Node {
     /// A room, where the peers with the same topic meet. The topic has 1 to 256 bytes.
     pub fn room(&self, topic: &str) -> RoomBuilder {
         RoomBuilder::new(self.clone(), topic)
+    }
+
+    /// The room that an invitation is for, with its key. Its signaling servers are for whoever makes the transport.
+    ///
+    /// ```
+    /// # use peerloom::{Collection, InProcess, Invitation, Network, Node};
+    /// # async fn join(node: Node, todos: Collection<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let invitation = Invitation::new("our-todos")?.key(node.new_topic_key());
+    /// println!("Join me: {invitation}");
+    /// let room = node.room_of(&invitation).share(&todos).join(InProcess::new(&Network::new())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn room_of(&self, invitation: &Invitation) -> RoomBuilder {
+        RoomBuilder::invited(self.clone(), invitation)
+    }
+
+    /// A random key for a new room.
+    pub fn new_topic_key(&self) -> TopicKey {
+        let mut key = Zeroizing::new([0; 32]);
+        self.core.environment().fill_random(&mut *key);
+        TopicKey::new(*key)
     }
 
     /// Leaves all rooms, waits for everything in flight, and closes the collections. When it returns, the

@@ -5,11 +5,13 @@ mod cluster;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use cluster::{Cluster, Concatenate, Disk, Handler, NOTES, TOPIC, Topology, address, eventually, told};
 use futures_util::StreamExt;
+use peerloom::core::Membership;
 use peerloom::{
-    CloseReason, Collection, Events, InProcess, Memory, Network, Node, PeerState, Refusal, Retry, Room,
-    RoomBuilder, RoomError, RoomEvent, Sharing, TopicKey,
+    CloseReason, Collection, Events, InProcess, Invitation, Memory, Network, Node, PeerState, Refusal, Retry,
+    Room, RoomBuilder, RoomError, RoomEvent, Sharing, Topic, TopicKey, Transport, TransportError,
 };
 use tokio::time::Instant;
 
@@ -185,9 +187,8 @@ async fn the_events_of_a_peer_tell_its_visit_from_beginning_to_end() {
 async fn different_topic_keys_are_refused_on_both_sides() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
     left.put("it").await;
-    let keyed = |side: &Side, key| side.room().share(&side.notes).key(TopicKey::new([key; 32]));
-    let (left_room, mut left_events) = join(keyed(&left, 1), &network, 0).await;
-    let (_right_room, mut right_events) = join(keyed(&right, 2), &network, 1).await;
+    let (left_room, mut left_events) = join_anywhere(keyed(&left, 1), &network, 0).await;
+    let (_right_room, mut right_events) = join_anywhere(keyed(&right, 2), &network, 1).await;
     for events in [&mut left_events, &mut right_events] {
         told(events, "the refusal", |event| {
             matches!(event, RoomEvent::Refused { reason: Refusal::TopicKey, .. })
@@ -197,6 +198,56 @@ async fn different_topic_keys_are_refused_on_both_sides() {
     assert!(!right.has("it").await);
     let waited = tokio::time::timeout(Duration::from_secs(120), left_room.caught_up()).await;
     assert!(waited.is_err(), "nobody is there to be caught up with");
+}
+
+/// A meeting place that brings everybody together, whatever room they ask for.
+struct OneRoom(InProcess);
+
+#[async_trait]
+impl Transport for OneRoom {
+    async fn join(&self, _topic: &Topic) -> Result<Box<dyn Membership>, TransportError> {
+        self.0.join(&Topic::new("everybody's").expect("valid")).await
+    }
+}
+
+async fn join_anywhere(room: RoomBuilder, network: &Network, address: usize) -> (Room, Events) {
+    let transport = OneRoom(InProcess::new(network).named(&address.to_string()));
+    let room = room.join(transport).await.expect("the room is joined");
+    let events = room.events();
+    (room, events)
+}
+
+fn keyed(side: &Side, key: u8) -> RoomBuilder {
+    side.room().share(&side.notes).key(TopicKey::new([key; 32]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_of_different_keys_do_not_meet() {
+    let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
+    let (left_room, left_events) = join(keyed(&left, 1), &network, 0).await;
+    let (right_room, _) = join(keyed(&right, 2), &network, 1).await;
+    let (open_room, _) = join(right.room().share(&right.notes), &network, 2).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(left_room.peers().is_empty() && right_room.peers().is_empty() && open_room.peers().is_empty());
+    left_room.leave().await;
+    assert_eq!(left_events.count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_invited_or_knows_the_passphrase_meets_the_others() {
+    let (network, left, right, third) =
+        (Network::new(), Side::new().await, Side::new().await, Side::new().await);
+    left.put("it").await;
+    let passphrase = "correct horse battery staple";
+    let key = TopicKey::from_passphrase(passphrase, &Topic::new(TOPIC).expect("valid")).expect("made");
+    let text = Invitation::new(TOPIC).expect("valid").key(key).to_string();
+    let invitation: Invitation = text.parse().expect("it reads back");
+    let (left_room, _) = join(left.room().passphrase(passphrase).share(&left.notes), &network, 0).await;
+    let (right_room, _) = join(right.node.room_of(&invitation).share(&right.notes), &network, 1).await;
+    caught_up(&[&left_room, &right_room]).await;
+    assert!(right.has("it").await);
+    let refused = third.room().passphrase("").join(InProcess::new(&network)).await;
+    assert!(matches!(refused, Err(RoomError::Passphrase(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -395,7 +446,7 @@ async fn what_a_filter_left_out_comes_once_the_whole_is_shared() {
 #[tokio::test(start_paused = true)]
 async fn a_broken_connection_is_made_again_after_a_wait_that_grows() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
-    let retry = Retry { initial: Duration::from_secs(1), max: Duration::from_secs(8) };
+    let retry = Retry { initial: Duration::from_secs(1), max: Duration::from_secs(8), ..Retry::default() };
     let room = |side: &Side| side.room().share(&side.notes).retry(retry.clone());
     let (_left_room, mut events) = join(room(&left), &network, 0).await;
     let (_right_room, _) = join(room(&right), &network, 1).await;

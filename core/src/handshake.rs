@@ -1,17 +1,21 @@
-//! Who is at the other end: the identity of a replica, the key of a topic, and the proof of both.
+//! Who is at the other end: the identity of a replica, and the proof of it and of the topic key.
 //!
 //! Each side proves, over both Hellos and the transport's channel binding, that it knows the topic key (HMAC-SHA-256,
 //! RFC 2104) and that it holds the identity it named (Ed25519, RFC 8032). The two Hellos stand in the proof in the order
 //! of prover, verifier, so that a proof cannot be sent back to where it came from.
+//!
+//! What an application claims of itself is bound by the proof and said after it: neither side hears a claim before it
+//! has proven the topic key, though neither of them proves it first.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::id::{ReplicaId, Topic};
+use crate::id::ReplicaId;
+use crate::topic_key::{TopicKey, framed};
 
 /// Separates these proofs from anything else the keys may ever sign.
 const CONTEXT: &[u8] = b"peerloom 1 handshake";
@@ -45,35 +49,14 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What everybody in a room knows and nobody else should: 32 bytes.
-#[derive(Clone, Eq, PartialEq)]
-pub struct TopicKey([u8; 32]);
-
-impl TopicKey {
-    /// A key of 32 random bytes.
-    pub const fn new(key: [u8; 32]) -> Self {
-        Self(key)
-    }
-
-    /// The key of a room that has none: derived from the topic, so that whoever knows its name may join.
-    pub fn of_open_topic(topic: &Topic) -> Self {
-        let mut mac = mac(b"peerloom 1 open topic");
-        mac.update(topic.as_str().as_bytes());
-        Self(mac.finalize().into_bytes().into())
-    }
-}
-
-impl fmt::Debug for TopicKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("TopicKey(…)")
-    }
-}
-
 /// A proof of the topic key and of the identity.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Proof {
     pub(crate) topic: [u8; 32],
     pub(crate) identity: [u8; 64],
+    /// Binds the prover to a claim that it shows once the verifier has proven the topic key in turn. Nobody without the
+    /// key can try claims against it.
+    pub(crate) claim: Option<[u8; 32]>,
 }
 
 /// What both sides saw of one handshake, as one of them tells it.
@@ -86,39 +69,45 @@ pub(crate) struct Transcript<'a> {
 }
 
 impl Transcript<'_> {
-    pub(crate) fn prove(&self, key: &TopicKey, identity: &Identity) -> Proof {
-        let transcript = self.bytes();
-        let mut mac = mac(&key.0);
-        mac.update(&transcript);
+    pub(crate) fn prove(&self, key: &TopicKey, identity: &Identity, claim: &[u8]) -> Proof {
+        let claim = (!claim.is_empty()).then(|| self.bound_claim(key, claim).finalize().into_bytes().into());
+        let transcript = self.bytes(claim.as_ref());
         Proof {
-            topic: mac.finalize().into_bytes().into(),
+            topic: keyed(key, &transcript).finalize().into_bytes().into(),
             identity: identity.key.sign(&transcript).to_bytes(),
+            claim,
         }
     }
 
     pub(crate) fn proves_topic(&self, key: &TopicKey, proof: &Proof) -> bool {
-        let mut mac = mac(&key.0);
-        mac.update(&self.bytes());
-        mac.verify_slice(&proof.topic).is_ok()
+        keyed(key, &self.bytes(proof.claim.as_ref())).verify_slice(&proof.topic).is_ok()
     }
 
     pub(crate) fn proves_identity(&self, public_key: &[u8; 32], proof: &Proof) -> bool {
         let signature = Signature::from_bytes(&proof.identity);
+        let transcript = self.bytes(proof.claim.as_ref());
         VerifyingKey::from_bytes(public_key)
-            .is_ok_and(|key| key.verify_strict(&self.bytes(), &signature).is_ok())
+            .is_ok_and(|key| key.verify_strict(&transcript, &signature).is_ok())
+    }
+
+    /// Whether a claim is the one that a proof is bound to.
+    pub(crate) fn proves_claim(&self, key: &TopicKey, bound: &[u8; 32], claim: &[u8]) -> bool {
+        self.bound_claim(key, claim).verify_slice(bound).is_ok()
+    }
+
+    fn bound_claim(&self, key: &TopicKey, claim: &[u8]) -> Hmac<Sha256> {
+        keyed(key, &framed(&[b"peerloom 1 claim", self.prover, claim]))
     }
 
     /// Each part behind its length, so that no two transcripts run into the same bytes.
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for part in [CONTEXT, self.prover, self.verifier, self.channel_binding.unwrap_or_default()] {
-            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(part);
-        }
-        bytes
+    fn bytes(&self, claim: Option<&[u8; 32]>) -> Vec<u8> {
+        let claim = claim.map_or(b"".as_slice(), |claim| claim);
+        framed(&[CONTEXT, self.prover, self.verifier, self.channel_binding.unwrap_or_default(), claim])
     }
 }
 
-fn mac(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+fn keyed(key: &TopicKey, bytes: &[u8]) -> Hmac<Sha256> {
+    let mut mac = key.mac();
+    mac.update(bytes);
+    mac
 }

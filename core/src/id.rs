@@ -10,6 +10,8 @@ use core::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::topic_key::TopicKey;
+
 /// The most bytes a [`DocumentId`] may have.
 pub const DOCUMENT_ID_BYTES_MAX: usize = 1024;
 
@@ -212,6 +214,9 @@ impl fmt::Display for StoreName {
 }
 
 /// What peers join to meet: the name of a room as the transport sees it. 1 to 256 bytes.
+///
+/// A room without a key is met under its own name, one with a key under a name derived from the key, with
+/// [`Topic::with_key`], so that whoever carries it learns nothing from it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Topic(Arc<str>);
 
@@ -222,6 +227,21 @@ impl Topic {
             return Err(InvalidName::Topic { bytes: topic.len() });
         }
         Ok(Self(topic.into()))
+    }
+
+    /// Under what name those meet who know the key: 52 lower-case letters and digits, derived from the key and the
+    /// topic. Without the key nobody can tell which topic it is, and with another key or topic it is another name.
+    ///
+    /// ```
+    /// use peerloom_core::{Topic, TopicKey};
+    /// let key = TopicKey::new([7; 32]);
+    /// let seen = Topic::with_key("our-notes", &key)?;
+    /// assert_eq!(seen.as_str().len(), 52);
+    /// assert_ne!(seen, Topic::with_key("our-plans", &key)?);
+    /// # Ok::<(), peerloom_core::InvalidName>(())
+    /// ```
+    pub fn with_key(topic: &str, key: &TopicKey) -> Result<Self, InvalidName> {
+        Ok(key.room(&Self::new(topic)?))
     }
 
     /// The topic as text.

@@ -35,6 +35,7 @@ mod feed;
 mod handler;
 mod handshake;
 mod id;
+mod invitation;
 pub mod json;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
@@ -43,6 +44,7 @@ mod session;
 mod stamp;
 mod storage;
 mod time;
+mod topic_key;
 mod transport;
 mod version_vector;
 mod wire;
@@ -54,26 +56,28 @@ pub use handler::{
     Combine, ConflictHandler, Counter, DeleteWins, EditWins, FieldHead, FieldState, FieldWise, LastWriteWins,
     MergeJson, MergeWith, PerField, PointerError, Union,
 };
-pub use handshake::{Identity, TopicKey};
+pub use handshake::Identity;
 pub use id::{
     CollectionName, DOCUMENT_ID_BYTES_MAX, DocumentId, Incarnation, InvalidName, Opening, ReplicaId,
     StoreName, Topic,
 };
+pub use invitation::{InvalidInvitation, Invitation};
 pub use replica::{
     Applied, CONFLICT_PREFIX, Committable, Condition, LoadError, MalformedMetadata, Notice, Outcome, Page,
     Replica, ReplicaLimits, Resolver, Seen, Snapshot, Transaction, Write, WriteError, Written,
     checkpoint_from_value, checkpoint_key,
 };
 pub use session::{
-    APPLIES_MAX, CloseReason, CollectionIndex, Effect, Event, Input, Refusal, Scanned, Session,
-    SessionConfig, SessionCounters, SessionLimits, Share, Violation,
+    APPLIES_MAX, Admission, CloseReason, CollectionIndex, Effect, Event, Input, Newcomer, Refusal, Scanned,
+    Session, SessionConfig, SessionCounters, SessionLimits, Share, Violation,
 };
 pub use stamp::{Clock, MalformedStamp, Stamp};
 pub use storage::{Batch, CommitError, IdRange, PageLimits, Put, Storage, StorageError, Store};
 pub use time::Now;
+pub use topic_key::{PassphraseError, TopicKey};
 pub use transport::{
     Connection, MESSAGE_BYTES_MIN, Membership, MessageReceiver, MessageSender, PeerAddress, Transport,
     TransportError,
 };
 pub use version_vector::{Context, Knowledge, VersionVector};
-pub use wire::{FrameError, describe, is_keep_alive};
+pub use wire::{CLAIM_BYTES_MAX, FrameError, describe, is_keep_alive};

@@ -297,6 +297,83 @@ fn a_broken_rule_closes_the_link_with_its_name() {
 }
 
 #[test]
+fn a_context_or_a_page_that_is_too_long_is_a_violation() {
+    let mut room = established(|room| room.limits.context_entries_max = 2);
+    room.handle(VICTIM, Input::Received(changes(&["x"], 3, &[]).into()));
+    assert_eq!(violation(&room), Some(Violation::VectorTooLong { entries: 3, entries_max: 2 }));
+
+    let mut room = established(|room| room.limits.page.bytes_max = 1000.try_into().expect("above zero"));
+    let ids: Vec<String> = (0..80).map(|number| format!("{number:02}{}", "x".repeat(1000))).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    room.handle(VICTIM, Input::Received(changes(&ids[..60], 1, &[]).into()));
+    assert_eq!(violation(&room), None, "a little more than was asked for is no offence");
+    let mut room = established(|room| room.limits.page.bytes_max = 1000.try_into().expect("above zero"));
+    room.handle(VICTIM, Input::Received(changes(&ids, 1, &[]).into()));
+    assert!(matches!(violation(&room), Some(Violation::PageTooHeavy { bytes_max: 1000, .. })));
+}
+
+#[test]
+fn a_write_of_another_content_than_the_known_one_is_a_violation() {
+    let mut room = established(|_| ());
+    // The honest session at the other end has not sent these pages, and does not hear of them.
+    room.inbox_frames_max = 0;
+    let forged = |body: &'static [u8]| {
+        message(CHANGES, 6, |fields| {
+            fields.u64(0).expect("a vector");
+            numbers(fields, &[77]);
+            fields.array(2).and_then(|f| f.str("forged")).and_then(|f| f.array(2)).expect("a vector");
+            numbers(fields, &[0, 5]);
+            fields.array(1).and_then(|f| f.array(5)).and_then(|f| f.u64(0)).expect("a vector");
+            fields.u64(0).and_then(|f| f.bool(false)).and_then(|f| f.bytes(body)).expect("a vector");
+            fields.bytes(b"").and_then(|f| f.null()).and_then(|f| f.bool(true)).expect("a vector");
+            numbers(fields, &[]);
+        })
+    };
+    for body in [b"one".as_slice(), b"one", b"two"] {
+        assert_eq!(violation(&room), None);
+        room.inject(VICTIM, forged(body));
+        let until = room.now;
+        while room.ends[VICTIM].closed.is_none() && room.step(until) {}
+    }
+    let id = DocumentId::new("forged").expect("valid");
+    assert_eq!(violation(&room), Some(Violation::ForgedWrite { id: id.clone() }));
+    let kept = room.nodes[0].shelves[0].disk.read(&id).expect("it is there");
+    assert_eq!(kept.view().body.as_ref(), b"one");
+}
+
+#[test]
+fn who_has_proven_nothing_gets_little_memory() {
+    let mut room = Room::of(3, 2);
+    room.hostile = true;
+    room.connect(0, 1);
+    let declares = |bytes: u32| [&[2], bytes.to_be_bytes().as_slice(), b"part"].concat();
+    room.handle(VICTIM, Input::Received(declares(1 << 20).into()));
+    assert!(matches!(violation(&room), Some(Violation::Frame(_))), "{:?}", violation(&room));
+    let mut room = established(|_| ());
+    room.handle(VICTIM, Input::Received(declares(1 << 20).into()));
+    assert_eq!(violation(&room), None);
+}
+
+#[test]
+fn what_a_peer_vouches_for_without_end_is_not_believed_without_end() {
+    let mut replica = Replica::load(
+        ReplicaLimits { knowledge_entries_max: 100, ..ReplicaLimits::default() },
+        Incarnation::new(1),
+        [],
+    )
+    .expect("an empty store");
+    for first in 0..50u64 {
+        let entry = |number| (Incarnation::new(1000 + 10 * first + number), Stamp::new(9).expect("small"));
+        let page = Page { documents: Vec::new(), checkpoint: None, knowledge: (0..10).map(entry).collect() };
+        let mut transaction = replica.begin(Now::default(), Incarnation::new(2), []);
+        transaction.apply(page);
+        let (_, committable, _) = transaction.finish(&mut room::Calls(&room::Append));
+        replica.committed(committable);
+    }
+    assert_eq!(replica.snapshot().knowledge.len(), 100);
+}
+
+#[test]
 fn a_page_larger_than_asked_for_is_a_violation() {
     let mut room = established(|room| room.limits.page.documents_max = 2.try_into().expect("above zero"));
     room.handle(VICTIM, Input::Received(changes(&["x", "y", "z"], 1, &[]).into()));

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use peerloom_core::{Effect, Identity, Input, Now, Opening, Session, SessionConfig, SessionLimits, Topic, TopicKey};
+use peerloom_core::{Admission, Effect, Identity, Input, Now, Opening, Session, SessionConfig, SessionLimits, Topic, TopicKey};
 
 /// Each frame of the input stands behind its length in two bytes.
 fn frames(mut data: &[u8]) -> impl Iterator<Item = Bytes> {
@@ -24,6 +24,8 @@ fuzz_target!(|data: &[u8]| {
         opening: Opening::new(1),
         nonce: [2; 32],
         topic_key: TopicKey::of_open_topic(&Topic::new("fuzz").expect("valid")),
+        claim: Bytes::new(),
+        admission: Admission::Everybody,
         channel_binding: None,
         frame_bytes_max: 1024,
         limits: SessionLimits::default(),

@@ -197,6 +197,23 @@ impl<T: Content> Collection<T> {
         self.write_one(removal(conflict.id, seen)).await
     }
 
+    /// Forgets what peers have said of what this replica knows, and compares everything with all of them again, for those who were
+    /// lied to: a peer that vouches for documents it does not send makes others leave them out.
+    ///
+    /// When this returns, that is durable, and every connection that shares the collection is made again. The comparison
+    /// goes on from there, with peers that connect later as well; [`Room::caught_up`](crate::Room::caught_up) waits for those that are connected.
+    /// It costs as much as a first sync: peers send again all that was not written here. No document and no write is forgotten.
+    ///
+    /// Whoever lied will do so again: [`Room::revoke`](crate::Room::revoke) it before. What it made this replica believe may have been passed on in
+    /// good faith, so the others may have to recheck too.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it done or not done. An error may leave it half done, which harms nothing; call it again.
+    pub async fn recheck(&self) -> Result<(), Error> {
+        self.core.recheck().await
+    }
+
     /// The changes from now on, from wherever they come. A document that changes many times while nobody looks is seen once,
     /// at its latest; nothing is missed and nothing piles up.
     pub fn watch(&self) -> Changes<T> {

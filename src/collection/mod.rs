@@ -11,5 +11,5 @@ pub use content::{Binary, Content, ContentError};
 pub use handle::{Collection, Conflict, ConflictPage, Draft, Entry, Page, Version};
 pub use open::CollectionBuilder;
 pub(crate) use open::{Core, OpenCollections};
-pub(crate) use shared::{Progress, SessionNumber};
+pub(crate) use shared::{Mark, Progress, SessionNumber};
 pub use watch::{Change, Changes};

@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::handle::Collection;
-use super::shared::Shared;
+use super::shared::{Era, Mark, Shared};
 use super::writer::{Caught, Chain, REQUESTS_MAX, Request, Writer};
 use crate::environment::random_u64;
 use crate::error::{Error, OpenError};
 use crate::node::{Node, NodeCore};
 
 /// How many entries of metadata, or records in conflict, are read at a time.
-const PAGE_ENTRIES: NonZeroU32 = NonZeroU32::new(1000).expect("a literal above zero");
+pub(super) const PAGE_ENTRIES: NonZeroU32 = NonZeroU32::new(1000).expect("a literal above zero");
 
 /// The most bytes of a handler's id.
 const HANDLER_ID_BYTES_MAX: usize = 255;
@@ -87,26 +87,36 @@ impl Core {
         self.shared.snapshot()
     }
 
+    /// How far the changefeed goes, for whoever wants to know when others have it.
+    pub(crate) fn mark(&self) -> Mark {
+        self.shared.mark()
+    }
+
     pub(crate) async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>, Error> {
         self.ask(|reply| Request::Write { writes, reply }).await
     }
 
-    /// Commits a peer's pages in the order in which they come, and tells in that order what became of each. [`APPLIES_MAX`] may be under way.
-    /// After one that failed none is committed.
+    /// Commits a peer's pages in the order in which they come, and tells in that order what became of each: `None` if the collection has
+    /// forgotten what it had learnt since that era. [`APPLIES_MAX`] may be under way. After one that failed none is committed.
     pub(crate) fn apply(
         self: Arc<Self>,
         peer: ReplicaId,
+        era: Era,
         pages: mpsc::Receiver<Page>,
-    ) -> impl Stream<Item = Result<Applied, Error>> {
+    ) -> impl Stream<Item = Result<Option<Applied>, Error>> {
         // Each is handed over before the next is looked at: what runs beside each other are the answers alone.
         let handed_over =
             stream::unfold((self, pages, Chain::default()), move |(core, mut pages, chain)| async move {
                 let page = pages.recv().await?;
                 let of = chain.clone();
-                let answer = core.submit(|reply| Request::Apply { page, peer, chain: of, reply }).await;
+                let answer = core.submit(|reply| Request::Apply { page, peer, era, chain: of, reply }).await;
                 Some((answer, (core, pages, chain)))
             });
         handed_over.map(async |answer| answer?.await.map_err(|_| Error::Closed)?).buffered(APPLIES_MAX)
+    }
+
+    pub(crate) async fn recheck(&self) -> Result<(), Error> {
+        self.ask(|reply| Request::Recheck { reply }).await
     }
 
     /// Waits for everything in flight and closes the store.
@@ -176,7 +186,13 @@ impl OpenCollections {
         let snapshot = replica.snapshot().clone();
         let shared = Arc::new(Shared::new(name.clone(), handler, environment, snapshot));
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let writer = Writer { shared: shared.clone(), store: store.clone(), replica, requests: receiver };
+        let writer = Writer {
+            shared: shared.clone(),
+            store: store.clone(),
+            replica,
+            era: Era::default(),
+            requests: receiver,
+        };
         let span = tracing::info_span!("collection", name = %shared.name());
         node.spawn(writer.run().instrument(span));
         let core = Arc::new(Core { shared, store, schema_version, node: node.clone(), requests });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use peerloom_core::{CollectionName, ConflictHandler, Incarnation, Snapshot};
+use peerloom_core::{CollectionName, ConflictHandler, Incarnation, Sequence, Snapshot};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,24 @@ pub(crate) struct Progress {
     pub(crate) snapshot: Snapshot,
     /// Incarnations that it hears from directly.
     pub(crate) direct: Arc<BTreeSet<Incarnation>>,
+    pub(crate) era: Era,
+}
+
+/// Counts how often a collection has forgotten what it had learnt from peers. What a session knows and was told holds for one era.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Era(u64);
+
+/// An end of the changefeed, and in which era it was: what was caught up in an earlier era is to be compared again.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Mark {
+    pub(crate) era: Era,
+    pub(crate) end: Sequence,
+}
+
+impl Era {
+    pub(super) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// Names one session among all of a node.
@@ -50,7 +68,7 @@ impl Shared {
             name,
             handler,
             environment,
-            progress: watch::Sender::new(Progress { snapshot, direct: Arc::default() }),
+            progress: watch::Sender::new(Progress { snapshot, direct: Arc::default(), era: Era::default() }),
             direct: Mutex::default(),
             listeners: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -79,6 +97,11 @@ impl Shared {
         self.progress.borrow().snapshot.clone()
     }
 
+    pub(crate) fn mark(&self) -> Mark {
+        let progress = self.progress.borrow();
+        Mark { era: progress.era, end: progress.snapshot.end }
+    }
+
     /// Keeps commits out, until it is dropped: to be held from before a snapshot until after the scan that belongs to it. A document
     /// that a commit moved to the end of the feed between the two would be found in neither place, and yet be vouched for.
     pub(crate) async fn still_feed(&self) -> RwLockReadGuard<'_, ()> {
@@ -97,6 +120,14 @@ impl Shared {
             let dozes = planted!(OnlyOwnWritesWake) && own(&progress.snapshot) == own(snapshot);
             progress.snapshot = snapshot.clone();
             modified && !dozes
+        });
+    }
+
+    /// The replica has forgotten what it had learnt, or has tried to: sessions begin anew either way.
+    pub(super) fn begin_era(&self, snapshot: &Snapshot, era: Era) {
+        self.progress.send_modify(|progress| {
+            progress.snapshot = snapshot.clone();
+            progress.era = era;
         });
     }
 

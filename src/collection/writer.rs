@@ -13,7 +13,8 @@ use peerloom_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::shared::Shared;
+use super::open::PAGE_ENTRIES;
+use super::shared::{Era, Shared};
 use crate::environment::random_u64;
 use crate::error::Error;
 
@@ -25,9 +26,30 @@ const COMMIT_DOCUMENTS_MAX: usize = 4096;
 
 /// Something to commit.
 pub(super) enum Request {
-    Write { writes: Vec<Write>, reply: oneshot::Sender<Result<Vec<Written>, Error>> },
-    Apply { page: Page, peer: ReplicaId, chain: Chain, reply: oneshot::Sender<Result<Applied, Error>> },
-    Close { reply: oneshot::Sender<Result<(), Error>> },
+    Write {
+        writes: Vec<Write>,
+        reply: oneshot::Sender<Result<Vec<Written>, Error>>,
+    },
+    /// `None` for a page of an earlier era.
+    Apply {
+        page: Page,
+        peer: ReplicaId,
+        era: Era,
+        chain: Chain,
+        reply: oneshot::Sender<Result<Option<Applied>, Error>>,
+    },
+    Recheck {
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    Close {
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+}
+
+/// What is done alone, after everything before it.
+enum Alone {
+    Recheck(oneshot::Sender<Result<(), Error>>),
+    Close(oneshot::Sender<Result<(), Error>>),
 }
 
 /// The pages of one link in one session. Each counts on those before it: once one has failed, none is committed any more, because its
@@ -39,13 +61,15 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) store: Arc<dyn Store>,
     pub(super) replica: Replica,
+    /// Pages of sessions that began in another era are refused: their peers left out what this replica no longer claims to know.
+    pub(super) era: Era,
     pub(super) requests: mpsc::Receiver<Request>,
 }
 
 /// A request's reply and what it will say once the commit is durable.
 enum Pending {
     Written(oneshot::Sender<Result<Vec<Written>, Error>>, Result<Vec<Written>, Error>),
-    Applied(oneshot::Sender<Result<Applied, Error>>, Chain),
+    Applied(oneshot::Sender<Result<Option<Applied>, Error>>, Chain),
 }
 
 impl Writer {
@@ -53,15 +77,20 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let _closed = self.shared.closed().clone().drop_guard();
         while let Some(first) = self.requests.recv().await {
-            let (batch, close) = self.gather(first);
+            let (batch, alone) = self.gather(first);
             if !batch.is_empty() {
                 self.commit(batch).await;
             }
-            if let Some(reply) = close {
-                self.requests.close();
-                let closed = self.store.close().await.map_err(Error::from);
-                let _ = reply.send(closed);
-                return;
+            // A caller who has gone away does not want to know.
+            match alone {
+                Some(Alone::Recheck(reply)) => drop(reply.send(self.recheck().await)),
+                Some(Alone::Close(reply)) => {
+                    self.requests.close();
+                    let closed = self.store.close().await.map_err(Error::from);
+                    let _ = reply.send(closed);
+                    return;
+                }
+                None => {}
             }
         }
         if let Err(error) = self.store.close().await {
@@ -70,18 +99,20 @@ impl Writer {
     }
 
     /// The first request and those that wait behind it, up to the bound.
-    fn gather(&mut self, first: Request) -> (Vec<Request>, Option<oneshot::Sender<Result<(), Error>>>) {
+    fn gather(&mut self, first: Request) -> (Vec<Request>, Option<Alone>) {
         let (mut batch, mut documents, mut next) = (Vec::new(), 0, Some(first));
         while let Some(request) = next {
             documents += match &request {
                 Request::Write { writes, .. } => writes.len(),
                 Request::Apply { page, .. } => page.documents.len(),
-                Request::Close { .. } => 0,
+                Request::Recheck { .. } | Request::Close { .. } => 0,
             };
-            if let Request::Close { reply } = request {
-                return (batch, Some(reply));
+            match request {
+                Request::Close { reply } => return (batch, Some(Alone::Close(reply))),
+                Request::Recheck { reply } => return (batch, Some(Alone::Recheck(reply))),
+                Request::Apply { era, reply, .. } if era != self.era => drop(reply.send(Ok(None))),
+                request => batch.push(request),
             }
-            batch.push(request);
             next = if documents < COMMIT_DOCUMENTS_MAX { self.requests.try_recv().ok() } else { None };
         }
         (batch, None)
@@ -97,7 +128,7 @@ impl Writer {
             .flat_map(|request| match request {
                 Request::Write { writes, .. } => either(Some(writes.iter().map(|write| &write.id)), None),
                 Request::Apply { page, .. } => either(None, Some(page.documents.iter().map(|(id, _)| id))),
-                Request::Close { .. } => either(None, None),
+                Request::Recheck { .. } | Request::Close { .. } => either(None, None),
             })
             .cloned()
             .collect();
@@ -119,12 +150,12 @@ impl Writer {
                     let written = transaction.write_all(writes, &mut resolver).map_err(Error::from);
                     pending.push(Pending::Written(reply, written));
                 }
-                Request::Apply { page, peer, chain, reply } => {
+                Request::Apply { page, peer, era: _, chain, reply } => {
                     transaction.apply(page);
                     peers.push(peer);
                     pending.push(Pending::Applied(reply, chain));
                 }
-                Request::Close { .. } => unreachable!("gathered apart"),
+                Request::Recheck { .. } | Request::Close { .. } => unreachable!("gathered apart"),
             }
         }
         let (mut batch, committable, outcome) = transaction.finish(&mut resolver);
@@ -154,11 +185,46 @@ impl Writer {
             match pending {
                 Pending::Written(reply, written) => drop(reply.send(written)),
                 Pending::Applied(reply, _) => {
-                    drop(reply.send(Ok(pages.next().expect("one outcome for each page"))));
+                    let applied = pages.next().expect("one outcome for each page");
+                    drop(reply.send(Ok(Some(applied))));
                 }
             }
         }
         self.tell(outcome.notices, &peers);
+    }
+
+    /// Forgets what was learnt from peers, on disk and then in memory. Stopping half-way is sound: to know less always is.
+    async fn recheck(&mut self) -> Result<(), Error> {
+        if self.shared.is_failed() {
+            return Err(Error::MustReopen);
+        }
+        self.era = self.era.next();
+        let forgotten = self.forget_learnt().await;
+        let shared = self.shared.clone();
+        let _moving = shared.moving_feed().await;
+        if forgotten.is_ok() {
+            self.replica.forget_learnt();
+        }
+        self.shared.begin_era(self.replica.snapshot(), self.era);
+        forgotten
+    }
+
+    async fn forget_learnt(&self) -> Result<(), Error> {
+        for prefix in Replica::LEARNT_PREFIXES {
+            loop {
+                let page = self.store.metadata(prefix, None, PAGE_ENTRIES).await?;
+                if page.is_empty() {
+                    break;
+                }
+                let metadata = page.into_iter().map(|(key, _)| (key, None)).collect();
+                let committed = self.store.commit(Batch { records: Vec::new(), metadata }).await;
+                if matches!(committed, Err(CommitError::Unknown(_))) {
+                    self.shared.fail();
+                }
+                committed?;
+            }
+        }
+        Ok(())
     }
 
     fn tell(&self, notices: Vec<Notice>, peers: &[ReplicaId]) {
@@ -186,12 +252,12 @@ impl Request {
     /// Answers a page that comes after one that failed.
     fn unless_broken(self) -> Option<Self> {
         match self {
-            Self::Apply { page, peer, chain, reply } => match chain.0.get() {
+            Self::Apply { page, peer, era, chain, reply } => match chain.0.get() {
                 Some(error) => {
                     drop(reply.send(Err(error.clone())));
                     None
                 }
-                None => Some(Self::Apply { page, peer, chain, reply }),
+                None => Some(Self::Apply { page, peer, era, chain, reply }),
             },
             request => Some(request),
         }
@@ -200,7 +266,7 @@ impl Request {
 
 impl Chain {
     /// Answers a page that was not committed.
-    fn fail(&self, reply: oneshot::Sender<Result<Applied, Error>>, error: &Error) {
+    fn fail(&self, reply: oneshot::Sender<Result<Option<Applied>, Error>>, error: &Error) {
         // Of several in one commit the first says why.
         let error = self.0.get_or_init(|| error.clone());
         drop(reply.send(Err(error.clone())));
@@ -225,7 +291,7 @@ fn refuse(requests: Vec<Request>, error: &Error) {
         match request {
             Request::Write { reply, .. } => drop(reply.send(Err(error.clone()))),
             Request::Apply { reply, chain, .. } => chain.fail(reply, error),
-            Request::Close { reply } => drop(reply.send(Err(error.clone()))),
+            Request::Recheck { reply } | Request::Close { reply } => drop(reply.send(Err(error.clone()))),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +13,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::Either;
 use futures_util::stream::SelectAll;
-use futures_util::{Stream, StreamExt, future, stream};
+use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use peerloom_core::{
-    APPLIES_MAX, Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input, MessageSender,
-    Page, PageLimits, ReplicaId, Sequence, Session, SessionConfig, Share, TransportError,
-    checkpoint_from_value,
+    APPLIES_MAX, Admission, Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input,
+    MessageSender, Newcomer, Page, PageLimits, Refusal, ReplicaId, Sequence, Session, SessionConfig, Share,
+    TransportError, checkpoint_from_value,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::event::RoomEvent;
-use super::peers::{Newcomer, PeerState, Stop};
+use super::peers::{Joining, PeerState, Stop};
+use super::validator::{Applicant, Verdict};
 use super::{RoomCore, SharedCollection};
-use crate::collection::{Progress, SessionNumber};
+use crate::collection::{Mark, Progress, SessionNumber};
 use crate::environment::BoxFuture;
 
 /// How long the farewell may take before the connection is dropped.
@@ -35,6 +37,8 @@ pub(super) struct Ended {
     pub(super) reason: CloseReason,
     /// The peer, if it ever joined.
     pub(super) peer: Option<ReplicaId>,
+    /// The peer, if it ever proved who it is.
+    pub(super) proven: Option<ReplicaId>,
     /// For how long the peer was joined, if it ever was.
     pub(super) joined_for: Option<Duration>,
 }
@@ -58,9 +62,11 @@ pub(super) struct Driver {
     progress: SelectAll<ProgressStream>,
     effects: Vec<Effect>,
     peer: Option<ReplicaId>,
+    proven: Option<ReplicaId>,
     joined_at: Option<Duration>,
     closed: Option<CloseReason>,
-    ends: Vec<Sequence>,
+    /// The end of each collection's changefeed, in the era in which the session began to share it.
+    marks: Vec<Mark>,
 }
 
 impl Driver {
@@ -75,6 +81,11 @@ impl Driver {
             opening: node.opening,
             nonce,
             topic_key: room.topic_key.clone(),
+            claim: room.claim.clone(),
+            admission: match room.validator {
+                Some(_) => Admission::Asked,
+                None => Admission::Everybody,
+            },
             channel_binding: connection.channel_binding.clone(),
             frame_bytes_max: connection.message_bytes_max,
             limits: room.limits.clone(),
@@ -91,9 +102,10 @@ impl Driver {
             progress: SelectAll::new(),
             effects: Vec::new(),
             peer: None,
+            proven: None,
             joined_at: None,
             closed: None,
-            ends: Vec::new(),
+            marks: Vec::new(),
             room,
         }
     }
@@ -123,7 +135,7 @@ impl Driver {
             // Biased, so that what happens follows from the inputs alone: first what ends the session, then what frees memory.
             let input = tokio::select! {
                 biased;
-                Ok(()) = stop.changed() => match *stop.borrow_and_update() {
+                Ok(()) = stop.changed() => match stop.borrow_and_update().clone() {
                     Some(Stop::Refuse(refusal)) => Input::Refuse(refusal),
                     Some(Stop::Leave) | None => Input::Leave,
                 },
@@ -141,7 +153,11 @@ impl Driver {
                     Input::Tick
                 },
                 Some((collection, progress)) = self.progress.next(), if !self.progress.is_empty() => {
-                    self.ends[collection.0] = progress.snapshot.end;
+                    if progress.era != self.marks[collection.0].era {
+                        self.handle(Input::Rechecking);
+                        continue;
+                    }
+                    self.marks[collection.0].end = progress.snapshot.end;
                     Input::Committed { collection, snapshot: progress.snapshot, direct: progress.direct }
                 },
                 Ok(()) = shares.changed() => {
@@ -166,6 +182,7 @@ impl Driver {
         Ended {
             reason: self.closed.expect("the loop runs until then"),
             peer: self.peer,
+            proven: self.proven,
             joined_for: self.joined_at.map(|at| now.saturating_sub(at)),
         }
     }
@@ -182,11 +199,11 @@ impl Driver {
             self.perform(effect);
         }
         let (state, counters) = (self.state(), self.session.counters());
-        let ends = self.ends.clone();
+        let marks = self.marks.clone();
         self.room.peers.update(self.number, |status| {
             status.peer.state = state;
             status.peer.counters = counters;
-            status.ends = ends;
+            status.marks = marks;
         });
     }
 
@@ -204,8 +221,8 @@ impl Driver {
             let collection = CollectionIndex(self.collections.len());
             let core = &shared.core;
             let mut progress = core.shared.progress();
-            let Progress { snapshot, direct } = progress.borrow_and_update().clone();
-            self.ends.push(snapshot.end);
+            let Progress { snapshot, direct, era } = progress.borrow_and_update().clone();
+            self.marks.push(Mark { era, end: snapshot.end });
             self.collections.push(shared.clone());
             self.progress.push(Box::pin(stream::unfold(progress, move |mut progress| async move {
                 progress.changed().await.ok()?;
@@ -229,6 +246,7 @@ impl Driver {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
+            Effect::Admit(newcomer) => self.admit(newcomer),
             Effect::LoadCheckpoint { collection, key } => {
                 let store = self.collections[collection.0].core.store.clone();
                 self.operate(async move {
@@ -246,6 +264,30 @@ impl Driver {
             Effect::Report(event) => self.report(event),
             Effect::Close(reason) => self.closed = Some(reason),
         }
+    }
+
+    /// Asks the application, unless it has said already.
+    fn admit(&mut self, newcomer: Newcomer) {
+        let Newcomer { public_key, claim } = newcomer;
+        let replica = ReplicaId::of_public_key(&public_key);
+        self.proven = Some(replica);
+        if let Some(refusal) = self.room.revocation(replica) {
+            return self.operate(async { Ok(Input::Refuse(refusal)) });
+        }
+        let validator = self.room.validator.clone().expect("who has none does not ask");
+        let address = self.connection.peer.clone();
+        self.operate(async move {
+            let applicant = Applicant { replica, public_key, address, claim };
+            let verdict = AssertUnwindSafe(validator.validate(&applicant)).catch_unwind().await;
+            Ok(match verdict {
+                Ok(Verdict::Admit) => Input::Admitted,
+                Ok(Verdict::Refuse { reason }) => Input::Refuse(Refusal::Denied(reason)),
+                Err(_) => {
+                    tracing::error!("the validator of peers panicked");
+                    Input::Refuse(Refusal::Denied("the decision failed".to_owned()))
+                }
+            })
+        });
     }
 
     fn scan(&mut self, collection: CollectionIndex, after: Sequence, limits: PageLimits) {
@@ -270,11 +312,13 @@ impl Driver {
     fn apply(&mut self, collection: CollectionIndex, page: Page) {
         let (operations, core) = (&mut self.operations, &self.collections[collection.0].core);
         let peer = self.peer.expect("pages come from a peer that has joined");
+        let era = self.marks[collection.0].era;
         let pages = self.pages.entry(collection.0).or_insert_with(|| {
             let (sender, pages) = mpsc::channel(APPLIES_MAX);
-            let answers = core.clone().apply(peer, pages);
+            let answers = core.clone().apply(peer, era, pages);
             operations.push(Box::pin(answers.map(move |applied| match applied {
-                Ok(applied) => Input::Applied { collection, applied },
+                Ok(Some(applied)) => Input::Applied { collection, applied },
+                Ok(None) => Input::Rechecking,
                 Err(_) if planted!(FailedPageSkipped) => {
                     Input::Applied { collection, applied: Applied::default() }
                 }
@@ -294,14 +338,17 @@ impl Driver {
         let name = |index: CollectionIndex| self.collections[index.0].core.shared.name().clone();
         let told = match (event, self.peer) {
             (Event::Established { peer, opening }, _) => {
+                self.proven = Some(peer);
                 let (peers, peers_max) = (&self.room.peers, self.room.peers_max);
                 let joined = || {
                     self.room.tell(RoomEvent::PeerJoined { peer, address: self.connection.peer.clone() });
                 };
                 let now = self.room.node.environment().now().monotonic;
                 let tag = self.session.tag().to_vec();
-                let newcomer = Newcomer { replica: peer, opening, tag, at: now };
-                match peers.admit(self.number, newcomer, peers_max, joined) {
+                let newcomer = Joining { replica: peer, opening, tag, at: now };
+                let admitted =
+                    self.room.unless_revoked(peer, || peers.admit(self.number, newcomer, peers_max, joined));
+                match admitted {
                     Ok(()) => {
                         self.peer = Some(peer);
                         self.joined_at = Some(now);

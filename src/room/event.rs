@@ -40,6 +40,8 @@ pub enum RoomEvent {
     },
     /// This side refused a peer, or was refused by it.
     Refused {
+        /// Who, if it had proven that.
+        peer: Option<ReplicaId>,
         /// Where the peer is.
         address: PeerAddress,
         /// Why.

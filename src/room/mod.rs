@@ -6,21 +6,29 @@ mod peers;
 mod retry;
 mod sharing;
 mod task;
+mod validator;
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use peerloom_core::{ReplicaId, Sequence, SessionLimits, Topic, TopicKey, Transport};
+use bytes::Bytes;
+
+use peerloom_core::{
+    CLAIM_BYTES_MAX, Invitation, Refusal, ReplicaId, SessionLimits, Topic, TopicKey, Transport,
+};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
+use zeroize::Zeroizing;
 
 pub use event::{Events, RoomEvent};
 pub use peers::{Peer, PeerState};
 pub use retry::Retry;
 pub use sharing::{Candidate, Sharing};
+pub use validator::{Applicant, PeerValidator, Verdict};
 
-use crate::collection::{Collection, Content, Core};
+use crate::collection::{Collection, Content, Core, Mark};
 use crate::error::RoomError;
 use crate::node::{Node, NodeCore};
 use event::EVENTS_MAX;
@@ -42,11 +50,38 @@ pub(crate) struct SharedCollection {
 pub struct RoomBuilder {
     node: Node,
     topic: String,
-    key: Option<TopicKey>,
+    key: Key,
+    claim: Bytes,
+    validator: Option<Arc<dyn PeerValidator>>,
     shares: Vec<SharedCollection>,
     limits: SessionLimits,
     retry: Retry,
     peers_max: usize,
+}
+
+/// Where the key of a room comes from.
+enum Key {
+    Open,
+    Given(TopicKey),
+    Passphrase(Zeroizing<String>),
+}
+
+impl Key {
+    /// The key, and the topic as the transport sees it.
+    async fn resolve(self, topic: Topic) -> Result<(TopicKey, Topic), RoomError> {
+        let key = match self {
+            Self::Open => return Ok((TopicKey::of_open_topic(&topic), topic)),
+            Self::Given(key) => key,
+            Self::Passphrase(passphrase) => {
+                let topic = topic.clone();
+                let made =
+                    tokio::task::spawn_blocking(move || TopicKey::from_passphrase(&passphrase, &topic));
+                made.await.expect("making a key does not panic, and is not aborted")?
+            }
+        };
+        let topic = Topic::with_key(topic.as_str(), &key)?;
+        Ok((key, topic))
+    }
 }
 
 impl RoomBuilder {
@@ -54,7 +89,9 @@ impl RoomBuilder {
         Self {
             node,
             topic: topic.to_owned(),
-            key: None,
+            key: Key::Open,
+            claim: Bytes::new(),
+            validator: None,
             shares: Vec::new(),
             limits: SessionLimits::default(),
             retry: Retry::default(),
@@ -73,9 +110,45 @@ impl RoomBuilder {
         self
     }
 
-    /// The key that peers must know. Without one, whoever knows the topic and can reach the transport may join.
+    pub(crate) fn invited(node: Node, invitation: &Invitation) -> Self {
+        let builder = Self::new(node, invitation.topic());
+        match invitation.topic_key() {
+            Some(key) => builder.key(key.clone()),
+            None => builder,
+        }
+    }
+
+    /// The key that peers must know: 32 random bytes, such as [`Node::new_topic_key`] makes.
+    ///
+    /// Both sides prove it, bound to the connection as far as the transport can, before anything else is said. The room is met under
+    /// a name derived from the key ([`Topic::with_key`]), so peers with another key, or none, are never met as a rule; one that is
+    /// met all the same is refused. Whoever runs the transport's meeting place can neither join, nor read, nor sit between.
+    ///
+    /// Without a key, whoever knows the topic and can reach the transport may join, read and write, the
+    /// meeting place among them. What is said is still hidden from whoever does not join, and every peer has still proven its identity.
     pub fn key(mut self, key: TopicKey) -> Self {
-        self.key = Some(key);
+        self.key = Key::Given(key);
+        self
+    }
+
+    /// As [`RoomBuilder::key`], with the key that a passphrase makes: see [`TopicKey::from_passphrase`] for what it withstands.
+    /// The key is made when the room is joined, on a thread that may block.
+    pub fn passphrase(mut self, passphrase: &str) -> Self {
+        self.key = Key::Passphrase(Zeroizing::new(passphrase.to_owned()));
+        self
+    }
+
+    /// Who is admitted among those who know the key. Without a validator, everybody is.
+    pub fn validator(mut self, validator: impl PeerValidator) -> Self {
+        self.validator = Some(Arc::new(validator));
+        self
+    }
+
+    /// What the validators of peers get to know of this node: at most 4,096 bytes in a form of the application's own, such as a name, a token,
+    /// or a certificate for [`Node::public_key`]. Only peers that have proven the topic key see it. A node that takes a new identity
+    /// ([`RoomEvent::IdentityChanged`]) goes on with the same claim until the room is joined again.
+    pub fn claim(mut self, claim: impl Into<Bytes>) -> Self {
+        self.claim = claim.into();
         self
     }
 
@@ -98,20 +171,31 @@ impl RoomBuilder {
     }
 
     /// Joins the room over a transport.
+    ///
+    /// # Errors
+    ///
+    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, [`RoomError::ClaimTooLong`], and what the transport says.
     pub async fn join(self, transport: impl Transport) -> Result<Room, RoomError> {
         let topic = Topic::new(&self.topic)?;
+        if self.claim.len() > CLAIM_BYTES_MAX {
+            return Err(RoomError::ClaimTooLong { bytes: self.claim.len() });
+        }
         let node = self.node.core().clone();
         let mut shares: Vec<SharedCollection> = Vec::new();
         for share in self.shares {
             check(&node, &shares, &share)?;
             shares.push(share);
         }
-        let membership = transport.join(&topic).await?;
+        let (topic_key, met_as) = self.key.resolve(topic.clone()).await?;
+        let membership = transport.join(&met_as).await?;
         let (events, _) = broadcast::channel(EVENTS_MAX);
         shares.iter().for_each(|share| share.core.shared.listen(&events));
         let core = Arc::new(RoomCore {
             node,
-            topic_key: self.key.unwrap_or_else(|| TopicKey::of_open_topic(&topic)),
+            topic_key,
+            claim: self.claim,
+            validator: self.validator,
+            revoked: Mutex::default(),
             limits: self.limits,
             retry: self.retry,
             peers_max: self.peers_max,
@@ -177,10 +261,32 @@ impl Room {
         Events::new(self.handle.core.events.subscribe(), self.handle.core.closed.clone())
     }
 
+    /// Speaks no longer with a replica: its connections are closed and new ones refused, in this room and until it is
+    /// left, and the replica is told why, of which 512 bytes count. What it has got it keeps, and other members go on speaking with it
+    /// unless they revoke it too. For longer than this room lives, let the [`PeerValidator`] refuse it.
+    ///
+    /// A replica id costs nothing: who knows the topic key may come again under another, unless a validator admits
+    /// only those it knows.
+    pub fn revoke(&self, replica: ReplicaId, reason: impl Into<String>) {
+        let core = &self.handle.core;
+        let mut revoked = core.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = reason.into();
+        revoked.insert(replica, reason.clone());
+        // Under the lock, so that none is admitted between the two.
+        core.peers.refuse(replica, &Refusal::Revoked(reason));
+    }
+
+    /// Takes a [`Room::revoke`] back. Connections come back when the waits after refusals have passed, on both sides: see
+    /// [`Retry::refused_max`].
+    pub fn reinstate(&self, replica: ReplicaId) {
+        self.handle.core.revoked.lock().unwrap_or_else(PoisonError::into_inner).remove(&replica);
+    }
+
     /// Waits for the first peer, and until every connected peer has, durably, all that was written here before the call, and there is
     /// nothing left to get from any of them, as far as they have said.
     ///
-    /// Peers that are still connecting are waited for.
+    /// Peers that are still connecting are waited for, if they began before the call or before the first one had joined. One
+    /// that failed to prove itself, or was refused, is not waited for when it comes again.
     ///
     /// # Errors
     ///
@@ -191,15 +297,19 @@ impl Room {
     /// Dropping the future does nothing.
     pub async fn caught_up(&self) -> Result<(), RoomError> {
         let core = &self.handle.core;
-        let ends: Vec<Sequence> =
-            core.shares.borrow().iter().map(|share| share.core.snapshot().end).collect();
+        let marks: Vec<Mark> = core.shares.borrow().iter().map(|share| share.core.mark()).collect();
         let mut changes = core.peers.changes();
+        // Who connects later could keep this from ever ending, without knowing the key.
+        let mut newest = None;
         loop {
             changes.mark_unchanged();
+            if newest.is_none() && core.peers.has_any_joined() {
+                newest = core.peers.newest();
+            }
             if let Some(failed) = core.shares.borrow().iter().find(|share| share.core.shared.is_failed()) {
                 return Err(RoomError::MustReopen(failed.core.shared.name().clone()));
             }
-            if core.peers.are_caught_up(&ends) {
+            if core.peers.are_caught_up(&marks, newest) {
                 return Ok(());
             }
             tokio::select! {
@@ -227,6 +337,10 @@ impl fmt::Debug for Room {
 pub(crate) struct RoomCore {
     pub(crate) node: Arc<NodeCore>,
     topic_key: TopicKey,
+    claim: Bytes,
+    validator: Option<Arc<dyn PeerValidator>>,
+    /// Whom to refuse, and what for. Held while a peer is admitted; taken before the lock of `peers`.
+    revoked: Mutex<BTreeMap<ReplicaId, String>>,
     limits: SessionLimits,
     retry: Retry,
     peers_max: usize,
@@ -242,6 +356,25 @@ impl RoomCore {
     fn tell(&self, event: RoomEvent) {
         // Nobody listening is fine.
         let _ = self.events.send(event);
+    }
+
+    /// Why a replica is to be refused, if it was revoked.
+    fn revocation(&self, replica: ReplicaId) -> Option<Refusal> {
+        let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        revoked.get(&replica).cloned().map(Refusal::Revoked)
+    }
+
+    /// Admits a replica unless it was revoked, and lets nobody revoke it meanwhile.
+    fn unless_revoked(
+        &self,
+        replica: ReplicaId,
+        admit: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        match revoked.get(&replica) {
+            Some(reason) => Err(Refusal::Revoked(reason.clone())),
+            None => admit(),
+        }
     }
 
     /// Takes a new identity in place of `replica` in the background and says so. Sessions that are open go on under the old one.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use peerloom_core::{Opening, PeerAddress, Refusal, ReplicaId, Sequence, SessionCounters};
+use peerloom_core::{Opening, PeerAddress, Refusal, ReplicaId, SessionCounters};
 use tokio::sync::watch;
 
-use crate::collection::SessionNumber;
+use crate::collection::{Mark, SessionNumber};
 
 /// Two connections to one peer that came up within this time were dialed at once, and both ends keep the same one. After it, who
 /// connects again has lost the connection before, even if this end has not heard of that yet.
@@ -40,7 +40,7 @@ pub enum PeerState {
 }
 
 /// Why a session is asked to end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Stop {
     Leave,
     Refuse(Refusal),
@@ -55,7 +55,7 @@ pub(super) struct Status {
     /// When it was admitted.
     pub(super) joined_at: Duration,
     /// The end of each collection's changefeed, in the order they were shared, as the session last heard of it.
-    pub(super) ends: Vec<Sequence>,
+    pub(super) marks: Vec<Mark>,
 }
 
 impl Status {
@@ -65,7 +65,7 @@ impl Status {
 }
 
 /// A peer that has just proven who it is.
-pub(super) struct Newcomer {
+pub(super) struct Joining {
     pub(super) replica: ReplicaId,
     pub(super) opening: Opening,
     /// By which both ends prefer the same one of two connections.
@@ -73,7 +73,16 @@ pub(super) struct Newcomer {
     pub(super) at: Duration,
 }
 
+/// What is thought of a member when a connection to it comes up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    Welcome,
+    /// Its last connection ended before it had proven itself, or with a refusal.
+    Suspect,
+}
+
 struct Entry {
+    standing: Standing,
     status: Status,
     stop: watch::Sender<Option<Stop>>,
 }
@@ -86,7 +95,12 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn add(&self, number: SessionNumber, address: &PeerAddress) -> watch::Receiver<Option<Stop>> {
+    pub(super) fn add(
+        &self,
+        number: SessionNumber,
+        address: &PeerAddress,
+        standing: Standing,
+    ) -> watch::Receiver<Option<Stop>> {
         let (stop, stopped) = watch::channel(None);
         let peer = Peer {
             address: address.clone(),
@@ -95,8 +109,8 @@ impl Peers {
             counters: SessionCounters::default(),
         };
         let status =
-            Status { peer, opening: None, tag: Vec::new(), joined_at: Duration::ZERO, ends: Vec::new() };
-        self.lock().insert(number, Entry { status, stop });
+            Status { peer, opening: None, tag: Vec::new(), joined_at: Duration::ZERO, marks: Vec::new() };
+        self.lock().insert(number, Entry { standing, status, stop });
         self.changed.send_replace(());
         stopped
     }
@@ -122,9 +136,9 @@ impl Peers {
     pub(super) fn update(&self, number: SessionNumber, update: impl FnOnce(&mut Status)) {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&number) else { return };
-        let before = (entry.status.peer.state, entry.status.ends.clone());
+        let before = (entry.status.peer.state, entry.status.marks.clone());
         update(&mut entry.status);
-        let changed = before != (entry.status.peer.state, entry.status.ends.clone());
+        let changed = before != (entry.status.peer.state, entry.status.marks.clone());
         drop(entries);
         if changed {
             self.changed.send_replace(());
@@ -137,11 +151,11 @@ impl Peers {
     pub(super) fn admit(
         &self,
         number: SessionNumber,
-        newcomer: Newcomer,
+        newcomer: Joining,
         peers_max: usize,
         joined: impl FnOnce(),
     ) -> Result<(), Refusal> {
-        let Newcomer { replica, opening, tag, at } = newcomer;
+        let Joining { replica, opening, tag, at } = newcomer;
         let mut entries = self.lock();
         let known = |entry: &Entry| entry.status.known() == Some((replica, opening));
         let stopping = |entry: &Entry| entry.stop.borrow().is_some();
@@ -178,15 +192,38 @@ impl Peers {
         self.lock().values().map(|entry| entry.status.peer.clone()).collect()
     }
 
-    /// Whether there is a peer, and all of them are caught up with everything up to `ends`.
-    pub(super) fn are_caught_up(&self, ends: &[Sequence]) -> bool {
+    pub(super) fn has_any_joined(&self) -> bool {
+        self.lock().values().any(|entry| entry.status.peer.replica.is_some())
+    }
+
+    /// The session that began last.
+    pub(super) fn newest(&self) -> Option<SessionNumber> {
+        self.lock().last_key_value().map(|(number, _)| *number)
+    }
+
+    /// Ends the sessions with a replica.
+    pub(super) fn refuse(&self, replica: ReplicaId, refusal: &Refusal) {
+        for entry in self.lock().values().filter(|entry| entry.status.peer.replica == Some(replica)) {
+            entry.stop.send_replace(Some(Stop::Refuse(refusal.clone())));
+        }
+    }
+
+    /// Whether there is a peer, and all of them are caught up with everything up to `marks`. Of those that have not joined, suspects
+    /// and those that began after `newest` do not count.
+    pub(super) fn are_caught_up(&self, marks: &[Mark], newest: Option<SessionNumber>) -> bool {
         let entries = self.lock();
         let caught_up = |entry: &Entry| {
             entry.status.peer.state == PeerState::CaughtUp
-                && entry.status.ends.len() >= ends.len()
-                && entry.status.ends.iter().zip(ends).all(|(heard, end)| heard >= end)
+                && entry.status.marks.len() >= marks.len()
+                && entry.status.marks.iter().zip(marks).all(|(heard, mark)| heard >= mark)
         };
-        !entries.is_empty() && entries.values().all(caught_up)
+        let counts = |(number, entry): &(&SessionNumber, &Entry)| {
+            let awaited =
+                entry.standing == Standing::Welcome && newest.is_none_or(|newest| **number <= newest);
+            entry.status.peer.replica.is_some() || awaited
+        };
+        let mut counted = entries.iter().filter(counts).map(|(_, entry)| entry).peekable();
+        counted.peek().is_some() && counted.all(caught_up)
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<()> {

@@ -15,11 +15,22 @@ use tracing::Instrument;
 use super::RoomCore;
 use super::connection::{Driver, Ended};
 use super::event::RoomEvent;
+use super::peers::Standing;
 use crate::collection::SessionNumber;
 use crate::environment::BoxFuture;
 
 /// The most peers whose failures are remembered. Those beyond start over.
 const FAILING_PEERS_MAX: usize = 4096;
+
+/// How often in a row it went wrong with a peer.
+#[derive(Default)]
+struct Failures {
+    connections: u32,
+    /// Lasting refusals, whichever side refused.
+    refusals: u32,
+    /// The last connection ended before the peer had proven itself, or with a refusal.
+    suspect: bool,
+}
 
 struct Redial {
     at: Duration,
@@ -32,7 +43,7 @@ pub(super) struct RoomTask {
     membership: Box<dyn Membership>,
     running: FuturesUnordered<BoxFuture<(PeerAddress, Option<Ended>)>>,
     /// Failures in a row per peer.
-    failures: BTreeMap<PeerAddress, u32>,
+    failures: BTreeMap<PeerAddress, Failures>,
     /// Peers to connect to again.
     redials: BTreeMap<PeerAddress, Redial>,
 }
@@ -81,7 +92,9 @@ impl RoomTask {
 
     fn begin(&mut self, connection: Connection) {
         let (number, address) = (self.room.node.next_session(), connection.peer.clone());
-        let stop = self.room.peers.add(number, &address);
+        let suspect = self.failures.get(&address).is_some_and(|failures| failures.suspect);
+        let standing = if suspect { Standing::Suspect } else { Standing::Welcome };
+        let stop = self.room.peers.add(number, &address, standing);
         let driver = Driver::new(self.room.clone(), number, connection);
         let (done, ended) = oneshot::channel();
         let span = tracing::info_span!("peer", %address);
@@ -101,14 +114,27 @@ impl RoomTask {
     }
 
     fn ended(&mut self, address: PeerAddress, ended: Option<Ended>) {
-        let Some(Ended { reason, peer, joined_for }) = ended else {
+        let Some(Ended { reason, peer, proven, joined_for }) = ended else {
             tracing::error!(%address, "the task of a session panicked");
             return self.redial_later(address, None);
         };
         tracing::debug!(%address, %reason, "a session ended");
-        self.room.tell_end(&address, peer, &reason);
+        self.room.tell_end(&address, peer, proven, &reason);
+        if let CloseReason::Refused(refusal) | CloseReason::RefusedByPeer(refusal) = &reason
+            && refusal.is_lasting()
+        {
+            return self.redial_much_later(address);
+        }
         if joined_for.is_some_and(|joined_for| joined_for >= self.room.retry.max) {
             self.failures.remove(&address);
+        }
+        // Who merely lost the connection on the way is waited for when it comes again; who did not play by the rules is not.
+        let broken = matches!(
+            reason,
+            CloseReason::HandshakeTimedOut | CloseReason::Violation(_) | CloseReason::Refused(Refusal::Other)
+        );
+        if peer.is_some() || broken {
+            self.failures_of(&address).suspect = peer.is_none();
         }
         match reason {
             CloseReason::Left | CloseReason::LeftByPeer => drop(self.failures.remove(&address)),
@@ -123,16 +149,39 @@ impl RoomTask {
     }
 
     fn redial_later(&mut self, address: PeerAddress, unless_joined: Option<ReplicaId>) {
-        if self.failures.len() >= FAILING_PEERS_MAX && !self.failures.contains_key(&address) {
+        let failures = self.failures_of(&address);
+        failures.connections += 1;
+        let connections = failures.connections;
+        let jitter = self.jitter();
+        self.redial_after(address, self.room.retry.wait(connections, jitter), unless_joined);
+    }
+
+    /// After a refusal that stands until somebody does something about it.
+    fn redial_much_later(&mut self, address: PeerAddress) {
+        let failures = self.failures_of(&address);
+        failures.refusals += 1;
+        failures.suspect = true;
+        let refusals = failures.refusals;
+        let jitter = self.jitter();
+        self.redial_after(address, self.room.retry.refused_wait(refusals, jitter), None);
+    }
+
+    fn failures_of(&mut self, address: &PeerAddress) -> &mut Failures {
+        if self.failures.len() >= FAILING_PEERS_MAX && !self.failures.contains_key(address) {
             self.failures.pop_first();
         }
-        let failures = self.failures.entry(address.clone()).or_default();
-        *failures += 1;
-        let environment = self.room.node.environment();
+        self.failures.entry(address.clone()).or_default()
+    }
+
+    fn jitter(&self) -> u8 {
         let mut jitter = [0];
-        environment.fill_random(&mut jitter);
-        let wait = self.room.retry.wait(*failures, jitter[0]);
-        self.redials.insert(address, Redial { at: environment.now().monotonic + wait, unless_joined });
+        self.room.node.environment().fill_random(&mut jitter);
+        jitter[0]
+    }
+
+    fn redial_after(&mut self, address: PeerAddress, wait: Duration, unless_joined: Option<ReplicaId>) {
+        let at = self.room.node.environment().now().monotonic + wait;
+        self.redials.insert(address, Redial { at, unless_joined });
     }
 
     fn redial(&mut self) {
@@ -162,18 +211,24 @@ impl Drop for Listed {
 
 impl RoomCore {
     /// Tells how a session ended, where that is more than that a peer left.
-    pub(super) fn tell_end(&self, address: &PeerAddress, peer: Option<ReplicaId>, reason: &CloseReason) {
+    pub(super) fn tell_end(
+        &self,
+        address: &PeerAddress,
+        peer: Option<ReplicaId>,
+        proven: Option<ReplicaId>,
+        reason: &CloseReason,
+    ) {
+        let refused = |refusal: &Refusal, by_peer| {
+            let (address, reason) = (address.clone(), refusal.clone());
+            self.tell(RoomEvent::Refused { peer: proven, address, reason, by_peer });
+        };
         match (peer, reason) {
             (
                 _,
                 CloseReason::Refused(Refusal::Duplicate) | CloseReason::RefusedByPeer(Refusal::Duplicate),
             ) => {}
-            (_, CloseReason::Refused(refusal)) => {
-                self.tell(RoomEvent::Refused { address: address.clone(), reason: *refusal, by_peer: false });
-            }
-            (_, CloseReason::RefusedByPeer(refusal)) => {
-                self.tell(RoomEvent::Refused { address: address.clone(), reason: *refusal, by_peer: true });
-            }
+            (_, CloseReason::Refused(refusal)) => refused(refusal, false),
+            (_, CloseReason::RefusedByPeer(refusal)) => refused(refusal, true),
             (None, reason) => {
                 self.tell(RoomEvent::ConnectionFailed { address: address.clone(), reason: reason.clone() });
             }

@@ -6,7 +6,8 @@
 //! | `end` | the last sequence committed, 8 bytes |
 //! | `handler` | the id of the conflict handler that made the views |
 //! | `i` sequence | the incarnation that began there, 8 bytes |
-//! | `k` incarnation | the highest stamp known, 8 bytes |
+//! | `k` incarnation | the highest stamp known, learnt from peers, 8 bytes |
+//! | `o` incarnation | the highest stamp known, written here, 8 bytes |
 //! | `l` replica id, and for a filter `f` and its name | the checkpoint in that replica's feed, in CBOR |
 //! | `c` document id | nothing: the document is in conflict |
 //!
@@ -45,6 +46,7 @@ pub(super) enum Entry {
     Handler(alloc::string::String),
     Begun(Sequence, Incarnation),
     Known(Incarnation, Stamp),
+    Own(Incarnation, Stamp),
     /// A checkpoint or a conflict, which are read when they are needed.
     Other,
 }
@@ -63,9 +65,10 @@ pub(super) fn parse(key: &Bytes, value: &Bytes) -> Result<Entry, MalformedMetada
         [b'i', sequence @ ..] => {
             Ok(Entry::Begun(Sequence::new(number(sequence)?), Incarnation::new(number(value)?)))
         }
-        [b'k', incarnation @ ..] => {
+        [kind @ (b'k' | b'o'), incarnation @ ..] => {
             let stamp = Stamp::new(number(value)?).map_err(|_| malformed())?;
-            Ok(Entry::Known(Incarnation::new(number(incarnation)?), stamp))
+            let incarnation = Incarnation::new(number(incarnation)?);
+            Ok(if *kind == b'o' { Entry::Own(incarnation, stamp) } else { Entry::Known(incarnation, stamp) })
         }
         [b'l' | b'c', ..] => Ok(Entry::Other),
         _ => Err(malformed()),
@@ -78,6 +81,10 @@ pub(super) fn begun_key(first: Sequence) -> Bytes {
 
 pub(super) fn known_key(incarnation: Incarnation) -> Bytes {
     numbered(b'k', incarnation.number())
+}
+
+pub(super) fn own_key(incarnation: Incarnation) -> Bytes {
+    numbered(b'o', incarnation.number())
 }
 
 pub(super) fn number_value(number: u64) -> Bytes {

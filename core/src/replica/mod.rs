@@ -47,6 +47,9 @@ pub struct ReplicaLimits {
     /// By how many milliseconds wall clock and monotonic clock may part between two writes before the replica takes a new
     /// incarnation, because its machine may have been resumed from a snapshot. Default 10 seconds.
     pub clock_parting_ms_max: u64,
+    /// How many incarnations the replica knows of, at most. What a peer vouches for beyond that is not believed, and is sent again
+    /// whenever the two meet. Default 1,000,000, of which peers accept somewhat more.
+    pub knowledge_entries_max: usize,
 }
 
 impl Default for ReplicaLimits {
@@ -58,6 +61,7 @@ impl Default for ReplicaLimits {
             document_bytes_max: 32 << 20,
             history_incarnations_max: 1024,
             clock_parting_ms_max: 10_000,
+            knowledge_entries_max: 1_000_000,
         }
     }
 }
@@ -109,6 +113,8 @@ pub enum LoadError {
 pub struct Replica {
     limits: ReplicaLimits,
     snapshot: Snapshot,
+    /// What of its knowledge it has from nobody else: the writes made here.
+    own: Knowledge,
     clock: Clock,
     /// The id of the handler that made the stored views, if the store has any.
     handler: Option<String>,
@@ -118,8 +124,11 @@ pub struct Replica {
 
 impl Replica {
     /// The prefixes of the metadata that [`Replica::load`] starts from.
-    pub const LOADED_PREFIXES: [&'static [u8]; 5] =
-        [metadata::FORMAT_KEY, metadata::END_KEY, metadata::HANDLER_KEY, b"i", b"k"];
+    pub const LOADED_PREFIXES: [&'static [u8]; 6] = [b"format", b"end", b"handler", b"i", b"k", b"o"];
+
+    /// The prefixes of the metadata that was learnt from peers, in the order in which it is to be forgotten: how far their feeds
+    /// were read, then what they vouched for. To forget a part of it is sound at any time.
+    pub const LEARNT_PREFIXES: [&'static [u8]; 2] = [b"l", b"k"];
 
     /// Starts from the metadata of a store that was just opened: all entries with [`Replica::LOADED_PREFIXES`], in the order of
     /// their keys within each prefix. Others are passed over.
@@ -131,6 +140,7 @@ impl Replica {
         entries: impl IntoIterator<Item = (Bytes, Bytes)>,
     ) -> Result<Self, LoadError> {
         let (mut end, mut handler, mut begun, mut known) = (Sequence::ZERO, None, Vec::new(), Vec::new());
+        let mut own = Knowledge::default();
         for (key, value) in entries {
             match metadata::parse(&key, &value)? {
                 metadata::Entry::Format(found) if found > metadata::FORMAT => {
@@ -140,6 +150,10 @@ impl Replica {
                 metadata::Entry::Handler(id) => handler = Some(id),
                 metadata::Entry::Begun(first, incarnation) => begun.push((first, incarnation)),
                 metadata::Entry::Known(incarnation, stamp) => known.push((incarnation, stamp)),
+                metadata::Entry::Own(incarnation, stamp) => {
+                    known.push((incarnation, stamp));
+                    own.advance(incarnation, stamp);
+                }
                 metadata::Entry::Format(_) | metadata::Entry::Other => {}
             }
         }
@@ -153,7 +167,8 @@ impl Replica {
             knowledge: Arc::new(known.into_iter().collect()),
             history: Arc::new(History::new(begun)),
         };
-        Ok(Self { limits, snapshot, clock: Clock::default(), handler, last_write: None, last_rotation: None })
+        let clock = Clock::default();
+        Ok(Self { limits, snapshot, own, clock, handler, last_write: None, last_rotation: None })
     }
 
     /// What everybody may know of it now.
@@ -211,6 +226,13 @@ impl Replica {
         if !committable.known.is_empty() {
             Arc::make_mut(&mut self.snapshot.knowledge).join(&committable.known);
         }
+        self.own.join(&committable.own);
+    }
+
+    /// Knows from now on only what was written here: the metadata with [`Replica::LEARNT_PREFIXES`] is gone. Sessions that
+    /// began before must apply no more pages, because their peers leave out what this replica had said it knows.
+    pub fn forget_learnt(&mut self) {
+        self.snapshot.knowledge = Arc::new(self.own.clone());
     }
 
     /// The latest stamp that may move the clock.

@@ -157,6 +157,8 @@ pub struct Applied {
     pub duplicate_origins: Vec<Incarnation>,
     /// Positions in the changefeed of documents that are now exactly as the peer has them.
     pub as_sent: Vec<RangeInclusive<Sequence>>,
+    /// A document with a write that is here too, under the same name and with another content. Nothing of the page was applied.
+    pub forged: Option<DocumentId>,
 }
 
 /// Something worth telling the application.
@@ -208,6 +210,7 @@ pub struct Committable {
     pub(super) end: Sequence,
     pub(super) history: Option<Arc<History>>,
     pub(super) known: Knowledge,
+    pub(super) own: Knowledge,
 }
 
 #[derive(Clone)]
@@ -231,6 +234,8 @@ pub struct Transaction<'r> {
     changed: Vec<usize>,
     metadata: BTreeMap<Bytes, Option<Bytes>>,
     known: Knowledge,
+    /// The part of it that was written here.
+    own: Knowledge,
     pages: Vec<Applied>,
     notices: Vec<Notice>,
 }
@@ -253,6 +258,7 @@ impl<'r> Transaction<'r> {
             changed: Vec::new(),
             metadata: BTreeMap::new(),
             known: Knowledge::default(),
+            own: Knowledge::default(),
             pages: Vec::new(),
             notices: Vec::new(),
         }
@@ -304,6 +310,7 @@ impl<'r> Transaction<'r> {
             self.changed.push(index);
         }
         self.known.advance(dot.incarnation, dot.stamp);
+        self.own.advance(dot.incarnation, dot.stamp);
         Ok(Written { dot, heads })
     }
 
@@ -318,13 +325,15 @@ impl<'r> Transaction<'r> {
             (index, self.slots[index].1.clone())
         };
         let undo: Vec<_> = if writes.len() > 1 { writes.iter().map(slot).collect() } else { Vec::new() };
-        let (changed, known, notices) = (self.changed.len(), self.known.clone(), self.notices.len());
+        let (changed, notices) = (self.changed.len(), self.notices.len());
+        let (known, own) = (self.known.clone(), self.own.clone());
         let written: Result<Vec<_>, _> =
             writes.into_iter().map(|write| self.write(write, resolver)).collect();
         if written.is_err() {
             undo.into_iter().for_each(|(index, slot)| self.slots[index].1 = slot);
             self.changed.truncate(changed);
             self.known = known;
+            self.own = own;
             self.notices.truncate(notices);
         }
         written
@@ -334,6 +343,9 @@ impl<'r> Transaction<'r> {
     pub fn apply(&mut self, page: Page) {
         let number = self.pages.len();
         let mut applied = Applied { documents: page.documents.len(), ..Applied::default() };
+        if let Some(id) = self.forged(&page) {
+            return self.pages.push(Applied { forged: Some(id), ..applied });
+        }
         let (mut duplicate, mut useful) = (Vec::new(), Vec::new());
         let mut next = 0;
         for (id, remote) in page.documents {
@@ -372,11 +384,45 @@ impl<'r> Transaction<'r> {
         duplicate.dedup();
         duplicate.retain(|origin| useful.binary_search(origin).is_err());
         applied.duplicate_origins = duplicate;
-        self.known.join(&page.knowledge);
+        self.learn(&page.knowledge);
         if let Some((key, checkpoint)) = page.checkpoint {
             self.metadata.insert(key, Some(metadata::checkpoint_value(&checkpoint)));
         }
         self.pages.push(applied);
+    }
+
+    /// A document of the page with a write that is here with another content.
+    fn forged(&self, page: &Page) -> Option<DocumentId> {
+        let mut next = 0;
+        let mut forged = |(id, remote): &(DocumentId, Document)| {
+            let index = place(&self.slots, id, next);
+            next = index + 1;
+            let local = self.slots[index].1.document.as_ref()?;
+            let same = |head: &Head| local.heads().iter().find(|other| other.dot == head.dot);
+            let differs = |head: &Head| same(head).is_some_and(|other| other.state != head.state);
+            remote.heads().iter().any(differs).then(|| id.clone())
+        };
+        page.documents.iter().find_map(&mut forged)
+    }
+
+    /// Knows what a peer vouches for, as far as there is room for it. To know less is always sound.
+    fn learn(&mut self, vouched: &Knowledge) {
+        let known = &self.replica.snapshot.knowledge;
+        let entries_max = self.replica.limits.knowledge_entries_max;
+        if known.len() + self.known.len() + vouched.len() <= entries_max {
+            self.known.join(vouched);
+            return;
+        }
+        let is_new = |origin| known.index_of(origin).or(self.known.index_of(origin)).is_none();
+        let mut room = entries_max.saturating_sub(known.len() + self.known.len());
+        let fits = |&(origin, _): &(Incarnation, Stamp)| {
+            let new = is_new(origin);
+            let fits = !new || room > 0;
+            room = room.saturating_sub(usize::from(new));
+            fits
+        };
+        let learnt: Knowledge = vouched.iter().filter(fits).collect();
+        self.known.join(&learnt);
     }
 
     /// Hands out sequences and makes the views: the batch to commit, what the replica becomes with it, and what is worth telling.
@@ -397,12 +443,21 @@ impl<'r> Transaction<'r> {
                 .insert(Bytes::from_static(metadata::END_KEY), Some(metadata::number_value(end.number())));
         }
         let known: Knowledge = self.replica.snapshot.knowledge.lacks(&self.known).collect();
-        for (incarnation, stamp) in known.iter() {
+        let own: Knowledge = self.replica.own.lacks(&self.own).collect();
+        for (incarnation, stamp) in own.iter() {
+            self.metadata
+                .insert(metadata::own_key(incarnation), Some(metadata::number_value(stamp.number())));
+        }
+        for (incarnation, stamp) in own.lacks(&known) {
             self.metadata
                 .insert(metadata::known_key(incarnation), Some(metadata::number_value(stamp.number())));
         }
         let batch = Batch { records, metadata: self.metadata.into_iter().collect() };
-        (batch, Committable { end, history, known }, Outcome { pages: self.pages, notices: self.notices })
+        (
+            batch,
+            Committable { end, history, known, own },
+            Outcome { pages: self.pages, notices: self.notices },
+        )
     }
 
     fn begin_incarnation(&mut self) -> Arc<History> {

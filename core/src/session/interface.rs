@@ -11,10 +11,11 @@ use super::limits::SessionLimits;
 use super::reason::{CloseReason, Refusal};
 use crate::document::Record;
 use crate::feed::{Checkpoint, Sequence};
-use crate::handshake::{Identity, TopicKey};
+use crate::handshake::Identity;
 use crate::id::{CollectionName, DocumentId, Incarnation, Opening, ReplicaId};
 use crate::replica::{Applied, Page, Snapshot};
 use crate::storage::PageLimits;
+use crate::topic_key::TopicKey;
 
 /// A collection's place among those shared with [`Input::Share`], from zero.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -31,12 +32,36 @@ pub struct SessionConfig {
     pub nonce: [u8; 32],
     /// The key of the room.
     pub topic_key: TopicKey,
+    /// What the application says of this replica to those who have proven the topic key, at most
+    /// [`CLAIM_BYTES_MAX`](crate::CLAIM_BYTES_MAX) bytes.
+    /// Empty for nothing.
+    pub claim: Bytes,
+    /// Who decides whether a peer that has proven the topic key is spoken with.
+    pub admission: Admission,
     /// What the transport binds its connections with, if anything.
     pub channel_binding: Option<Bytes>,
     /// The most bytes of a frame.
     pub frame_bytes_max: usize,
     /// The bounds.
     pub limits: SessionLimits,
+}
+
+/// Who decides whether a peer is spoken with.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Admission {
+    /// Nobody: whoever knows the topic key is.
+    Everybody,
+    /// The driver is asked, by [`Effect::Admit`], and nothing about collections is said before it has answered.
+    Asked,
+}
+
+/// Somebody who has proven the topic key and an identity.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Newcomer {
+    /// The public half of the identity, an Ed25519 key.
+    pub public_key: [u8; 32],
+    /// What it claims. Empty if it claims nothing.
+    pub claim: Bytes,
 }
 
 /// A collection shared in the room.
@@ -114,8 +139,12 @@ pub enum Input {
         /// Why.
         detail: String,
     },
+    /// Answers [`Effect::Admit`]: the peer is spoken with. [`Input::Refuse`] is the other answer.
+    Admitted,
     /// The driver refuses the peer.
     Refuse(Refusal),
+    /// What this replica knows was forgotten, to be learnt anew: this session, which relies on it, must end.
+    Rechecking,
     /// This side leaves the room.
     Leave,
     /// The transport has closed the connection.
@@ -132,6 +161,8 @@ pub const APPLIES_MAX: usize = 4;
 /// these together with a `Scan`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
+    /// Decide whether this peer is spoken with, within [`SessionLimits::admission_timeout`]. Once in a session, if at all.
+    Admit(Newcomer),
     /// Read the checkpoint that is stored for the peer.
     LoadCheckpoint {
         /// The collection.

@@ -19,12 +19,17 @@ pub struct SessionLimits {
     pub heads_accepted_max: usize,
     /// The most entries of a peer's version vector. Default 1,048,576: one message's worth.
     pub vector_entries_max: usize,
+    /// The most entries of the context of a peer's document, one for each opening of a store that ever wrote it.
+    /// Default 65,536.
+    pub context_entries_max: usize,
     /// The most collections a peer may share over one connection. Default 1,024.
     pub collections_max: usize,
     /// The most origins whose relaying is learnt per link; those beyond are relayed at once. Default 65,536.
     pub origins_max: usize,
     /// How long a handshake may take. Default 10 seconds.
     pub handshake_timeout: Duration,
+    /// How long it may take to decide whether a peer is admitted. Then it is refused. Default 60 seconds.
+    pub admission_timeout: Duration,
     /// After how long without sending anything a sign of life is sent. Default 15 seconds.
     pub keep_alive_interval: Duration,
     /// After how long without hearing anything, or without getting anything sent, the peer counts as gone. Default 40 seconds: two signs
@@ -55,9 +60,11 @@ impl Default for SessionLimits {
             message_bytes_max: 64 << 20,
             heads_accepted_max: 1024,
             vector_entries_max: 1 << 20,
+            context_entries_max: 1 << 16,
             collections_max: 1024,
             origins_max: 1 << 16,
             handshake_timeout: Duration::from_secs(10),
+            admission_timeout: Duration::from_secs(60),
             keep_alive_interval: Duration::from_secs(15),
             silence_max: Duration::from_secs(40),
             update_delay: Duration::from_millis(100),

@@ -13,7 +13,6 @@ use super::{CollectionIndex, Effect, Event, Share};
 use crate::feed::Checkpoint;
 use crate::id::{CollectionName, Incarnation, ReplicaId};
 use crate::replica::{Applied, Page, Snapshot, checkpoint_key};
-use crate::storage::PageLimits;
 use crate::version_vector::{Context, Knowledge};
 use crate::wire::{Changes, Message, Offer, OfferIndex, Pull, Update};
 
@@ -165,10 +164,10 @@ impl Link {
     pub(super) fn pulled(
         &mut self,
         pull: &Pull,
-        own: PageLimits,
+        limits: &SessionLimits,
         message_bytes_max: u32,
     ) -> Result<(), Violation> {
-        self.source.pulled(pull, &self.share.snapshot, own, message_bytes_max)
+        self.source.pulled(pull, &self.share.snapshot, limits, message_bytes_max)
     }
 
     pub(super) fn committed(

@@ -23,17 +23,20 @@ use core::time::Duration;
 use bytes::Bytes;
 
 pub use interface::{
-    APPLIES_MAX, CollectionIndex, Effect, Event, Input, Scanned, SessionConfig, SessionCounters, Share,
+    APPLIES_MAX, Admission, CollectionIndex, Effect, Event, Input, Newcomer, Scanned, SessionConfig,
+    SessionCounters, Share,
 };
 pub use limits::SessionLimits;
 pub use reason::{CloseReason, Refusal, Violation};
 
 use crate::feed::Sequence;
 use crate::handshake::Transcript;
-use crate::id::ReplicaId;
+use crate::id::{Opening, ReplicaId};
+use crate::replica::Applied;
 use crate::time::Now;
 use crate::wire::{
-    Assembler, Farewell, Fragments, Hello, Message, NAME_BYTES_MAX, OfferIndex, PROTOCOL_VERSION,
+    Assembler, CLAIM_BYTES_MAX, Farewell, Fragments, HANDSHAKE_MESSAGE_BYTES_MAX, Hello, Message,
+    NAME_BYTES_MAX, OfferIndex, PROTOCOL_VERSION,
 };
 use link::Link;
 
@@ -43,9 +46,36 @@ const BACKLOG_BYTES_MAX: usize = 512 << 10;
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Phase {
     Greeting,
-    Proving { hello: Hello, hello_bytes: Bytes },
-    Open { peer: ReplicaId, message_bytes_max: u32, offers: u32 },
+    Proving {
+        hello: Hello,
+        hello_bytes: Bytes,
+    },
+    /// The peer has proven itself, and what it claims is to come.
+    Claiming {
+        remote: Remote,
+        hello_bytes: Bytes,
+        bound: [u8; 32],
+    },
+    /// The driver is asked. The peer may have admitted us, and offer its collections.
+    Admitting {
+        remote: Remote,
+        since: Duration,
+    },
+    Open {
+        peer: ReplicaId,
+        message_bytes_max: u32,
+        offers: u32,
+    },
     Closed,
+}
+
+/// What the handshake has told of the peer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Remote {
+    public_key: [u8; 32],
+    opening: Opening,
+    message_bytes_max: u32,
+    offers: u32,
 }
 
 /// One run of the protocol over one connection.
@@ -107,7 +137,12 @@ impl Hash for Session {
 
 impl Session {
     /// Begins a session on a connection that was just made.
+    ///
+    /// # Panics
+    ///
+    /// If the claim is longer than [`CLAIM_BYTES_MAX`](crate::CLAIM_BYTES_MAX).
     pub fn new(config: SessionConfig, now: Now) -> Self {
+        assert!(config.claim.len() <= CLAIM_BYTES_MAX, "claims are bounded");
         let hello = Message::Hello(Hello {
             version_min: PROTOCOL_VERSION,
             version_max: PROTOCOL_VERSION,
@@ -171,7 +206,13 @@ impl Session {
         let limits = &self.config.limits;
         match self.phase {
             Phase::Closed => None,
-            Phase::Greeting | Phase::Proving { .. } => Some(self.started_at + limits.handshake_timeout),
+            Phase::Greeting | Phase::Proving { .. } | Phase::Claiming { .. } => {
+                Some(self.started_at + limits.handshake_timeout)
+            }
+            Phase::Admitting { since, .. } => {
+                let decided_at = since + limits.admission_timeout;
+                self.ping_at().into_iter().chain([self.silent_at(), decided_at]).min()
+            }
             Phase::Open { .. } if self.backlogged && self.outbox_bytes <= BACKLOG_BYTES_MAX / 2 => {
                 Some(Duration::ZERO)
             }
@@ -200,7 +241,7 @@ impl Session {
         since + self.config.limits.silence_max
     }
 
-    /// Who is at the other end, once that is proven.
+    /// Who is at the other end, once that is proven and admitted.
     pub fn peer(&self) -> Option<ReplicaId> {
         match self.phase {
             Phase::Open { peer, .. } => Some(peer),
@@ -259,6 +300,9 @@ impl Session {
                         .map(|(id, bytes)| Effect::Report(Event::DocumentTooLarge { collection, id, bytes })),
                 );
             }
+            Input::Applied { applied: Applied { forged: Some(id), .. }, .. } => {
+                return Err(CloseReason::Violation(Violation::ForgedWrite { id }));
+            }
             Input::Applied { collection, applied } => {
                 self.counters.documents_duplicate += applied.duplicates as u64;
                 for message in self.links[collection.0].applied(now.monotonic, applied) {
@@ -266,7 +310,9 @@ impl Session {
                 }
             }
             Input::StorageFailed { detail } => return Err(CloseReason::StorageFailed(detail)),
+            Input::Admitted => self.admitted(effects),
             Input::Refuse(refusal) => return Err(CloseReason::Refused(refusal)),
+            Input::Rechecking => return Err(CloseReason::Rechecking),
             Input::Leave => return Err(CloseReason::Left),
             Input::ConnectionLost => return Err(CloseReason::ConnectionLost),
             Input::Tick => {}
@@ -309,9 +355,18 @@ impl Session {
 
     fn watch_the_time(&mut self, now: Now) -> Result<(), CloseReason> {
         let limits = &self.config.limits;
-        if !matches!(self.phase, Phase::Open { .. }) {
-            let late = now.monotonic >= self.started_at + limits.handshake_timeout;
-            return if late { Err(CloseReason::HandshakeTimedOut) } else { Ok(()) };
+        match self.phase {
+            Phase::Open { .. } => {}
+            Phase::Admitting { since, .. } => {
+                if now.monotonic >= since + limits.admission_timeout {
+                    let why = "no decision was made in time".to_string();
+                    return Err(CloseReason::Refused(Refusal::Denied(why)));
+                }
+            }
+            _ => {
+                let late = now.monotonic >= self.started_at + limits.handshake_timeout;
+                return if late { Err(CloseReason::HandshakeTimedOut) } else { Ok(()) };
+            }
         }
         if now.monotonic >= self.silent_at() {
             return Err(CloseReason::Silent);
@@ -332,6 +387,13 @@ impl Session {
             self.send(&Message::Offer(link.offer()));
         }
         self.links.push(link);
+        if matches!(self.phase, Phase::Open { .. }) {
+            self.match_waiting(index, effects);
+        }
+    }
+
+    /// Matches a link with the offer that came before it, if one did.
+    fn match_waiting(&mut self, index: usize, effects: &mut Vec<Effect>) {
         if let Some(position) =
             self.unmatched.iter().position(|offer| offer.name == *self.links[index].name())
         {
@@ -344,7 +406,10 @@ impl Session {
         self.heard_at = now.monotonic;
         self.counters.bytes_received += frame.len() as u64;
         let broken = |violation: Violation| CloseReason::Violation(violation);
-        let message_bytes_max = self.config.limits.message_bytes_max as usize;
+        let message_bytes_max = match self.phase {
+            Phase::Open { .. } | Phase::Admitting { .. } => self.config.limits.message_bytes_max as usize,
+            _ => HANDSHAKE_MESSAGE_BYTES_MAX,
+        };
         let message =
             self.assembler.accept(frame, message_bytes_max).map_err(|error| broken(error.into()))?;
         let Some(bytes) = message else { return Ok(()) };
@@ -359,7 +424,15 @@ impl Session {
         }
         match &self.phase {
             Phase::Greeting => self.greeted(message, bytes),
-            Phase::Proving { .. } => self.proven(message, effects),
+            Phase::Proving { .. } => self.proven(now, message, effects),
+            Phase::Claiming { .. } => self.claimed(now, message, effects),
+            Phase::Admitting { .. } => match message {
+                // It knows of none of our collections, and so can speak of none but its own.
+                Message::Offer(_) | Message::Ping | Message::Pong => {
+                    self.told(now, message, effects).map_err(broken)
+                }
+                message => Err(broken(Violation::Unexpected(message.name()))),
+            },
             Phase::Open { .. } => self.told(now, message, effects).map_err(broken),
             Phase::Closed => Ok(()),
         }
@@ -381,13 +454,13 @@ impl Session {
             verifier: &hello_bytes,
             channel_binding: self.config.channel_binding.as_deref(),
         };
-        let proof = transcript.prove(&self.config.topic_key, &self.config.identity);
+        let proof = transcript.prove(&self.config.topic_key, &self.config.identity, &self.config.claim);
         self.send(&Message::Proof { proof, offers: self.links.len() as u32 });
         self.phase = Phase::Proving { hello, hello_bytes };
         Ok(())
     }
 
-    fn proven(&mut self, message: Message, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+    fn proven(&mut self, now: Now, message: Message, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
         let Message::Proof { proof, offers } = message else {
             return Err(CloseReason::Violation(Violation::Unexpected(message.name())));
         };
@@ -413,14 +486,64 @@ impl Session {
             return Err(CloseReason::Refused(Refusal::SameIdentity));
         }
         self.tag = self.config.nonce.iter().zip(hello.nonce).map(|(ours, theirs)| ours ^ theirs).collect();
-        let peer = ReplicaId::of_public_key(&hello.public_key);
-        self.phase = Phase::Open { peer, message_bytes_max: hello.message_bytes_max, offers };
-        effects.push(Effect::Report(Event::Established { peer, opening: hello.opening }));
+        let Hello { public_key, opening, message_bytes_max, .. } = hello;
+        let remote = Remote { public_key, opening, message_bytes_max, offers };
+        if !self.config.claim.is_empty() {
+            let claim = self.config.claim.clone();
+            self.send(&Message::Claim(claim));
+        }
+        match proof.claim {
+            Some(bound) => self.phase = Phase::Claiming { remote, hello_bytes, bound },
+            None => self.introduce(now, remote, Bytes::new(), effects),
+        }
+        Ok(())
+    }
+
+    fn claimed(&mut self, now: Now, message: Message, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+        let Message::Claim(claim) = message else {
+            return Err(CloseReason::Violation(Violation::Unexpected(message.name())));
+        };
+        let Phase::Claiming { remote, hello_bytes, bound } = &self.phase else {
+            unreachable!("a claim is read while it is due")
+        };
+        let transcript = Transcript {
+            prover: hello_bytes,
+            verifier: &self.own_hello,
+            channel_binding: self.config.channel_binding.as_deref(),
+        };
+        let proven = transcript.proves_claim(&self.config.topic_key, bound, &claim);
+        if !proven || claim.is_empty() || claim.len() > CLAIM_BYTES_MAX {
+            return Err(CloseReason::Violation(Violation::Claim));
+        }
+        let remote = *remote;
+        self.introduce(now, remote, claim, effects);
+        Ok(())
+    }
+
+    /// Asks whether a peer that has proven itself is admitted, if that is asked.
+    fn introduce(&mut self, now: Now, remote: Remote, claim: Bytes, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Admitting { remote, since: now.monotonic };
+        match self.config.admission {
+            Admission::Everybody => self.admitted(effects),
+            Admission::Asked => {
+                effects.push(Effect::Admit(Newcomer { public_key: remote.public_key, claim }));
+            }
+        }
+    }
+
+    fn admitted(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Admitting { remote, .. } = self.phase else {
+            panic!("a peer is admitted once it is asked for")
+        };
+        let Remote { public_key, opening, message_bytes_max, offers } = remote;
+        let peer = ReplicaId::of_public_key(&public_key);
+        self.phase = Phase::Open { peer, message_bytes_max, offers };
+        effects.push(Effect::Report(Event::Established { peer, opening }));
         for index in 0..self.links.len() {
             let offer = self.links[index].offer();
             self.send(&Message::Offer(offer));
+            self.match_waiting(index, effects);
         }
-        Ok(())
     }
 
     fn told(&mut self, now: Now, message: Message, effects: &mut Vec<Effect>) -> Result<(), Violation> {
@@ -431,7 +554,7 @@ impl Session {
             false => Ok(()),
         };
         match message {
-            Message::Hello(_) | Message::Proof { .. } | Message::Close(_) => {
+            Message::Hello(_) | Message::Proof { .. } | Message::Claim(_) | Message::Close(_) => {
                 return Err(Violation::Unexpected(name));
             }
             Message::Ping if self.pong_waits => {}
@@ -447,8 +570,8 @@ impl Session {
             }
             Message::Pull(pull) => {
                 let Phase::Open { message_bytes_max, .. } = self.phase else { return Ok(()) };
-                let page = self.config.limits.page;
-                self.link(pull.collection, name)?.pulled(&pull, page, message_bytes_max)?;
+                let limits = self.config.limits.clone();
+                self.link(pull.collection, name)?.pulled(&pull, &limits, message_bytes_max)?;
             }
             Message::More { collection } => self.link(collection, name)?.source.acknowledged()?,
             Message::Changes(changes) => {
@@ -505,7 +628,9 @@ impl Session {
             return Err(Violation::Unexpected("Offer"));
         }
         self.offers_received += 1;
-        match self.links.iter().position(|link| *link.name() == offer.name) {
+        let open = matches!(self.phase, Phase::Open { .. });
+        let link = self.links.iter().position(|link| *link.name() == offer.name);
+        match link.filter(|_| open) {
             Some(index) if self.links[index].is_offered() => return Err(Violation::Unexpected("Offer")),
             Some(index) => self.match_offer(index, offer, effects),
             None => self.unmatched.push(offer),
@@ -544,8 +669,9 @@ impl Session {
     fn close(&mut self, reason: CloseReason, effects: &mut Vec<Effect>) {
         let farewell = match &reason {
             CloseReason::Left => Some(Farewell::Left),
-            CloseReason::Refused(refusal) => Some(Farewell::Refused(*refusal)),
+            CloseReason::Refused(refusal) => Some(Farewell::Refused(refusal.clone())),
             CloseReason::Violation(violation) => Some(Farewell::Violation(violation.to_string())),
+            CloseReason::Rechecking => Some(Farewell::Failed("it compares everything again".to_string())),
             CloseReason::StorageFailed(_) => Some(Farewell::Failed("its storage failed".to_string())),
             CloseReason::HandshakeTimedOut => {
                 Some(Farewell::Failed("the handshake took too long".to_string()))

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use crate::codec::DecodeError;
+use crate::id::DocumentId;
 use crate::wire::FrameError;
 
 /// Why a session ended.
@@ -36,6 +37,9 @@ pub enum CloseReason {
     /// The transport closed the connection.
     #[error("the connection was lost")]
     ConnectionLost,
+    /// This side compares the collection with everybody anew, and for that connects again.
+    #[error("this side compares everything again")]
+    Rechecking,
     /// The storage of this side failed.
     #[error("the storage failed: {0}")]
     StorageFailed(String),
@@ -45,7 +49,7 @@ pub enum CloseReason {
 }
 
 /// Why somebody is not spoken with.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// No version of the protocol is spoken by both. Update the older one.
@@ -69,29 +73,55 @@ pub enum Refusal {
     /// The room is full: `peers_max` is reached.
     #[error("no room for another peer")]
     Full,
+    /// The application does not admit this peer, and says why, of which 512 bytes count.
+    #[error("not admitted: {0}")]
+    Denied(String),
+    /// The application had admitted this peer and does so no longer, and says why, of which 512 bytes count.
+    #[error("admitted no longer: {0}")]
+    Revoked(String),
     /// A reason that this version does not know.
     #[error("an unknown reason")]
     Other,
 }
 
 impl Refusal {
-    const ALL: [Self; 8] = [
-        Self::Version,
-        Self::TopicKey,
-        Self::Identity,
-        Self::SameIdentity,
-        Self::Itself,
-        Self::Duplicate,
-        Self::Full,
-        Self::Other,
-    ];
-
-    pub(crate) fn code(self) -> u64 {
-        Self::ALL.iter().position(|refusal| *refusal == self).expect("every refusal has a code") as u64
+    /// Whether the same two would refuse each other again, however soon, unless somebody does something about it.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Version | Self::TopicKey | Self::Identity | Self::Denied(_) | Self::Revoked(_) => true,
+            Self::SameIdentity | Self::Itself | Self::Duplicate | Self::Full | Self::Other => false,
+        }
     }
 
-    pub(crate) fn from_code(code: u64) -> Self {
-        usize::try_from(code).ok().and_then(|code| Self::ALL.get(code)).copied().unwrap_or(Self::Other)
+    /// The code on the wire, and the text that goes with it.
+    pub(crate) fn code(&self) -> (u64, &str) {
+        match self {
+            Self::Version => (0, ""),
+            Self::TopicKey => (1, ""),
+            Self::Identity => (2, ""),
+            Self::SameIdentity => (3, ""),
+            Self::Itself => (4, ""),
+            Self::Duplicate => (5, ""),
+            Self::Full => (6, ""),
+            Self::Denied(why) => (7, why),
+            Self::Revoked(why) => (8, why),
+            Self::Other => (u64::from(u8::MAX), ""),
+        }
+    }
+
+    pub(crate) fn from_code(code: u64, why: String) -> Self {
+        match code {
+            0 => Self::Version,
+            1 => Self::TopicKey,
+            2 => Self::Identity,
+            3 => Self::SameIdentity,
+            4 => Self::Itself,
+            5 => Self::Duplicate,
+            6 => Self::Full,
+            7 => Self::Denied(why),
+            8 => Self::Revoked(why),
+            _ => Self::Other,
+        }
     }
 }
 
@@ -144,6 +174,24 @@ pub enum Violation {
         /// The limit.
         entries_max: usize,
     },
+    /// A page of more bytes than were asked for, its largest document aside.
+    #[error("a page of {bytes} bytes beside its largest document, {bytes_max} were asked for")]
+    PageTooHeavy {
+        /// How many, roughly.
+        bytes: usize,
+        /// What was asked for.
+        bytes_max: u32,
+    },
+    /// A write that this replica has too, under the same name and with another content. Somebody made it up, or two machines
+    /// write under one incarnation.
+    #[error("the document {id} holds a write of another content than the one known by its name")]
+    ForgedWrite {
+        /// The document.
+        id: DocumentId,
+    },
+    /// A claim other than the one that was proven.
+    #[error("another claim than the one that was proven")]
+    Claim,
     /// A limit of zero where at least one is needed.
     #[error("a limit of zero in a Pull")]
     ZeroLimit,

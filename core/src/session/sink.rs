@@ -18,6 +18,11 @@ use crate::wire::Changes;
 /// Pages that the source may send before the first is acknowledged: those on their way to the store, and one on its way here.
 pub(super) const PAGES: u32 = APPLIES_MAX as u32 + 1;
 
+/// How much more than the bytes that were asked for a page may have, because sources count them before they encode, and end a page
+/// with a document of any size.
+const PAGE_ENCODED_FACTOR_MAX: usize = 4;
+const PAGE_BYTES_SPARE: usize = 64 << 10;
+
 /// How often an unmet announcement waits for progress from elsewhere before the documents are asked for all the same.
 const GRAFT_WAITS_MAX: u32 = 10;
 
@@ -71,6 +76,17 @@ impl Sink {
         let heads = changes.documents.iter().map(|(_, document)| document.heads().len()).max().unwrap_or(0);
         if heads > limits.heads_accepted_max {
             return Err(Violation::TooManyHeads { heads, heads_max: limits.heads_accepted_max });
+        }
+        let entries =
+            changes.documents.iter().map(|(_, document)| document.context().len()).max().unwrap_or(0);
+        if entries > limits.context_entries_max {
+            return Err(Violation::VectorTooLong { entries, entries_max: limits.context_entries_max });
+        }
+        let sizes = || changes.documents.iter().map(|(id, document)| Changes::document_bytes(id, document));
+        let (bytes, bytes_max) =
+            (sizes().sum::<usize>() - sizes().max().unwrap_or(0), limits.page.bytes_max.get());
+        if bytes > PAGE_ENCODED_FACTOR_MAX * bytes_max as usize + PAGE_BYTES_SPARE {
+            return Err(Violation::PageTooHeavy { bytes, bytes_max });
         }
         // Sources send them in ascending order, though they need not.
         let ascending = changes.documents.is_sorted_by(|left, right| left.0 < right.0);

@@ -82,6 +82,10 @@ pub(super) struct Source {
     pull: Option<PageLimits>,
     /// The largest document that fits the peer's messages, whatever else is in the page.
     document_bytes_max: usize,
+    /// The most versions and the longest context that a peer takes. Somebody may have made a document grow beyond that: to send
+    /// it would cost this link, which has done nothing wrong.
+    heads_max: usize,
+    context_entries_max: usize,
     /// Pages that may be sent, and pages sent that are not acknowledged.
     window: u32,
     outstanding: u32,
@@ -143,9 +147,12 @@ impl Source {
         &mut self,
         pull: &Pull,
         snapshot: &Snapshot,
-        own: PageLimits,
+        limits: &SessionLimits,
         message_bytes_max: u32,
     ) -> Result<(), Violation> {
+        let own = limits.page;
+        self.heads_max = limits.heads_accepted_max;
+        self.context_entries_max = limits.context_entries_max;
         if self.pull.is_some() || !self.expected {
             return Err(Violation::Unexpected("Pull"));
         }
@@ -437,7 +444,10 @@ impl Source {
         was_blocked: bool,
     ) {
         let bytes = Changes::document_bytes(&id, &document);
-        let (from, left_out) = if bytes > self.document_bytes_max {
+        let too_large = bytes > self.document_bytes_max
+            || document.heads().len() > self.heads_max
+            || document.context().len() > self.context_entries_max;
+        let (from, left_out) = if too_large {
             if !was_blocked {
                 self.too_large.push((id.clone(), bytes));
             }

@@ -100,6 +100,8 @@ pub(crate) enum Message {
         proof: Proof,
         offers: u32,
     },
+    /// What the application says of the sender, as the Proof has bound it. Said to those alone who have proven the topic key.
+    Claim(Bytes),
     Offer(Offer),
     Pull(Pull),
     /// One page is durable; another may be sent.
@@ -151,10 +153,17 @@ mod kind {
     pub(super) const PING: u64 = 10;
     pub(super) const PONG: u64 = 11;
     pub(super) const CLOSE: u64 = 12;
+    pub(super) const CLAIM: u64 = 13;
 }
 
 /// The most bytes of text in a Close; longer ones are cut.
 const FAREWELL_TEXT_BYTES_MAX: usize = 512;
+
+/// The most bytes of a message until both sides have proven themselves. Whoever just knocks gets no more memory than that.
+pub(crate) const HANDSHAKE_MESSAGE_BYTES_MAX: usize = CLAIM_BYTES_MAX + 1024;
+
+/// The most bytes of a claim, which says to a peer's application who this replica is.
+pub const CLAIM_BYTES_MAX: usize = 4096;
 
 /// The most bytes of a handler's id and of a filter's name.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
@@ -164,6 +173,7 @@ impl Message {
         match self {
             Self::Hello(_) => "Hello",
             Self::Proof { .. } => "Proof",
+            Self::Claim(_) => "Claim",
             Self::Offer(_) => "Offer",
             Self::Pull(_) => "Pull",
             Self::More { .. } => "More",
@@ -188,8 +198,14 @@ impl Message {
                 writer.number(hello.message_bytes_max.into());
             }
             Self::Proof { proof, offers } => {
-                writer.array(4).number(kind::PROOF).bytes(&proof.topic).bytes(&proof.identity);
+                writer.array(5).number(kind::PROOF).bytes(&proof.topic).bytes(&proof.identity);
                 writer.number((*offers).into());
+                writer.optional(proof.claim.as_ref(), |writer, claim| {
+                    writer.bytes(claim);
+                });
+            }
+            Self::Claim(claim) => {
+                writer.array(2).number(kind::CLAIM).bytes(claim);
             }
             Self::Offer(offer) => offer.encode(&mut writer),
             Self::Pull(pull) => {
@@ -265,9 +281,15 @@ impl Message {
                 hello
             }
             kind::PROOF => {
-                fields(3)?;
-                let proof = Proof { topic: reader.bytes_of()?, identity: reader.bytes_of()? };
-                Self::Proof { proof, offers: reader.number_u32()? }
+                fields(4)?;
+                let (topic, identity) = (reader.bytes_of()?, reader.bytes_of()?);
+                let offers = reader.number_u32()?;
+                let claim = reader.optional(Reader::bytes_of)?;
+                Self::Proof { proof: Proof { topic, identity, claim }, offers }
+            }
+            kind::CLAIM => {
+                fields(1)?;
+                Self::Claim(reader.bytes()?)
             }
             kind::OFFER => {
                 let later = more(9)?;
@@ -445,7 +467,10 @@ impl Farewell {
             Self::Left => (0, ""),
             Self::Violation(detail) => (1, detail.as_str()),
             Self::Failed(detail) => (2, detail.as_str()),
-            Self::Refused(refusal) => (16 + refusal.code(), ""),
+            Self::Refused(refusal) => {
+                let (code, why) = refusal.code();
+                (16 + code, why)
+            }
         };
         let cut = detail.floor_char_boundary(FAREWELL_TEXT_BYTES_MAX);
         writer.array(3).number(kind::CLOSE).number(code).text(&detail[..cut]);
@@ -459,7 +484,10 @@ impl Farewell {
             0 => Self::Left,
             1 => Self::Violation(detail),
             2 => Self::Failed(detail),
-            _ => Self::Refused(Refusal::from_code(code.saturating_sub(16))),
+            code => Self::Refused(match code.checked_sub(16) {
+                Some(code) => Refusal::from_code(code, detail),
+                None => Refusal::Other,
+            }),
         })
     }
 }

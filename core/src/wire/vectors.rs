@@ -10,9 +10,10 @@ use bytes::Bytes;
 use super::*;
 use crate::document::{Dot, Head, State};
 use crate::feed::Sequence;
-use crate::handshake::{Identity, TopicKey, Transcript};
+use crate::handshake::{Identity, Transcript};
 use crate::id::Topic;
 use crate::stamp::Stamp;
+use crate::topic_key::TopicKey;
 
 const VECTORS: &str = include_str!("vectors.txt");
 
@@ -90,7 +91,21 @@ fn messages() -> Vec<(&'static str, Message)> {
                 message_bytes_max: 64 << 20,
             }),
         ),
-        ("proof", Message::Proof { proof: Proof { topic: [0x33; 32], identity: [0x44; 64] }, offers: 1 }),
+        (
+            "proof",
+            Message::Proof {
+                proof: Proof { topic: [0x33; 32], identity: [0x44; 64], claim: None },
+                offers: 1,
+            },
+        ),
+        (
+            "proof-with-a-claim",
+            Message::Proof {
+                proof: Proof { topic: [0x33; 32], identity: [0x44; 64], claim: Some([0x55; 32]) },
+                offers: 1,
+            },
+        ),
+        ("claim", Message::Claim(Bytes::from_static(b"tablet in the kitchen"))),
         ("offer", Message::Offer(offer.clone())),
         (
             "offer-filtered",
@@ -123,6 +138,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("pong", Message::Pong),
         ("close-left", Message::Close(Farewell::Left)),
         ("close-violation", Message::Close(Farewell::Violation("a page that was not asked for".into()))),
+        ("close-denied", Message::Close(Farewell::Refused(Refusal::Denied("not a member".into())))),
         ("close-topic-key", Message::Close(Farewell::Refused(Refusal::TopicKey))),
     ]
 }
@@ -145,11 +161,13 @@ fn handshake() -> Vec<(&'static str, Message)> {
     let transcript =
         Transcript { prover: &prover_bytes, verifier: &verifier_bytes, channel_binding: Some(b"binding") };
     let key = TopicKey::of_open_topic(&Topic::new("my-users-pool").expect("valid"));
-    let proof = transcript.prove(&key, &Identity::from_secret(&[1; 32]));
+    let proof = transcript.prove(&key, &Identity::from_secret(&[1; 32]), b"");
+    let claiming = transcript.prove(&key, &Identity::from_secret(&[1; 32]), b"tablet in the kitchen");
     vec![
         ("handshake-hello-of-the-prover", prover),
         ("handshake-hello-of-the-verifier", verifier),
         ("handshake-proof", Message::Proof { proof, offers: 0 }),
+        ("handshake-proof-with-a-claim", Message::Proof { proof: claiming, offers: 0 }),
     ]
 }
 

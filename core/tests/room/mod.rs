@@ -176,6 +176,8 @@ pub struct End {
     /// The end of each feed as the session was told, and how much of the log is known to be at the peer.
     told: Vec<(Sequence, usize)>,
     pub events: Vec<Event>,
+    /// Whom the session wants to be told about: tests answer.
+    pub asked: Vec<Newcomer>,
     pub closed: Option<CloseReason>,
     /// Gone: no happening concerns it any more.
     pub dead: bool,
@@ -326,6 +328,8 @@ impl Room {
             opening: self.nodes[node].opening,
             nonce,
             topic_key: self.topic_key.clone(),
+            claim: Bytes::new(),
+            admission: Admission::Everybody,
             channel_binding: None,
             frame_bytes_max: self.frame_bytes_max,
             limits: self.limits.clone(),
@@ -344,6 +348,7 @@ impl Room {
             shared: Vec::new(),
             told: Vec::new(),
             events: Vec::new(),
+            asked: Vec::new(),
             closed: None,
             dead: false,
             bytes_sent: 0,
@@ -697,6 +702,7 @@ impl Room {
         for effect in effects {
             let of = &mut self.ends[end];
             match effect {
+                Effect::Admit(newcomer) => of.asked.push(newcomer),
                 Effect::LoadCheckpoint { collection, key } => of.work.push(Work::Load { collection, key }),
                 Effect::Scan { collection, after, limits } => {
                     of.work.push(Work::Scan { collection, after, limits });

@@ -352,6 +352,8 @@ fn greet(replicas: [usize; 2]) -> [Session; 2] {
             opening: Opening::new(replica as u64),
             nonce: [nonce; 32],
             topic_key: TopicKey::new([7; 32]),
+            claim: bytes::Bytes::new(),
+            admission: Admission::Everybody,
             channel_binding: None,
             frame_bytes_max: 1 << 20,
             limits: limits(),

@@ -228,6 +228,7 @@ impl Step<'_> {
                     self.spread(replica, inputs);
                     continue;
                 }
+                Effect::Admit(_) => panic!("everybody is admitted"),
                 Effect::Report(_) => continue,
                 Effect::Close(reason) => panic!("honest peers have no reason to close: {reason}"),
                 Effect::Scan { after, limits, .. } => Work::Scan { after, limits },
