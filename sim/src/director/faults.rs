@@ -110,9 +110,24 @@ impl Director<'_> {
             FaultKind::FailRead { peer, after } => stage.faults(*peer).fail_read(*after),
             FaultKind::Full { peer } => stage.faults(*peer).fill(true),
             FaultKind::SlowStorage { peer, by_ms } => {
-                stage.faults(*peer).slow(Duration::from_millis((*by_ms).into()));
+                let by_ms = self.slowed_by_ms(*peer).max(*by_ms);
+                stage.faults(*peer).slow(Duration::from_millis(by_ms.into()));
             }
         }
+    }
+
+    /// Whether a fault under way does something.
+    fn is_still(&self, does: impl Fn(&FaultKind) -> bool) -> bool {
+        self.active.values().any(|fault| does(&fault.kind))
+    }
+
+    /// By how much the faults under way slow the storage of a peer.
+    fn slowed_by_ms(&self, slow: PeerNumber) -> u32 {
+        let slowed = self.active.values().map(|fault| match &fault.kind {
+            FaultKind::SlowStorage { peer, by_ms } if *peer == slow => *by_ms,
+            _ => 0,
+        });
+        slowed.max().unwrap_or(0)
     }
 
     pub(super) fn end(&mut self, number: u32) {
@@ -131,7 +146,10 @@ impl Director<'_> {
             FaultKind::Cut { pairs } => self.join(&fault, pairs),
             FaultKind::Crash { peer, manner } => {
                 // One that was to die within a commit and made none lives on.
-                stage.faults(*peer).live_on();
+                let dies = FaultKind::Crash { peer: *peer, manner: Crash::WithinCommit };
+                if !self.is_still(|kind| *kind == dies) {
+                    stage.faults(*peer).live_on();
+                }
                 if *manner == Crash::PowerCut {
                     stage.ways_of(*peer).into_iter().for_each(|way| ways.unsilence(way));
                     self.floor.signaling().into_iter().for_each(|server| server.rejoin(*peer));
@@ -150,10 +168,16 @@ impl Director<'_> {
             FaultKind::SignalingSilence { peer } => {
                 self.floor.signaling().into_iter().for_each(|server| server.rejoin(*peer));
             }
+            // Where another of these is under way, it goes on.
+            kind @ (FaultKind::Pause { .. } | FaultKind::ClockFreeze { .. } | FaultKind::Full { .. })
+                if self.is_still(|other| other == kind) => {}
             FaultKind::Pause { peer } => stage.resume(*peer),
             FaultKind::ClockFreeze { peer } => stage.wall(*peer).thaw(),
             FaultKind::Full { peer } => stage.faults(*peer).fill(false),
-            FaultKind::SlowStorage { peer, .. } => stage.faults(*peer).slow(Duration::ZERO),
+            FaultKind::SlowStorage { peer, .. } => {
+                let by_ms = self.slowed_by_ms(*peer);
+                stage.faults(*peer).slow(Duration::from_millis(by_ms.into()));
+            }
             // These take no time.
             FaultKind::Reset { .. }
             | FaultKind::HalfOpen { .. }
