@@ -56,7 +56,7 @@
 //! **What is the same each time.** On every fabric, a plan gives the same trace in every process: each message with its size, each
 //! connection, commit and answer, with its instant to the microsecond. On [`Fabric::WebRtc`] that is not true of the datagrams beneath,
 //! because DTLS takes its keys, certificates and signatures from the system and nobody can seed them. Their contents differ, and those of a
-//! handshake in size by a few bytes; how many there are, and when, does not. Nothing that the simulator decides depends on what differs.
+//! handshake in size by a few bytes; they are not part of the trace. Nothing that the simulator decides depends on what differs.
 //!
 //! # A storage adapter of your own
 //!
