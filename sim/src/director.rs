@@ -232,6 +232,7 @@ impl<'a> Director<'a> {
                 world.figures.settled_ms_max = world.figures.settled_ms_max.max(took_ms);
                 drop(world);
                 self.stage.world.record(None, What::Phase(Phase::Settled));
+                self.stage.compare_stores();
                 self.stage.world.check_settled();
                 return !self.stage.world.is_violated();
             }

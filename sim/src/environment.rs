@@ -10,7 +10,7 @@ use crate::plan::{Draw, PeerNumber};
 use crate::tasks::Tasks;
 
 /// Where the wall clocks of all peers start: in 2027.
-const UNIX_MS: u64 = 1_800_000_000_000;
+pub(crate) const UNIX_MS: u64 = 1_800_000_000_000;
 
 /// Tells how much simulated time has passed since the beginning.
 pub(crate) type Elapsed = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -74,6 +74,17 @@ pub(crate) struct Drawn {
     times: AtomicU64,
 }
 
+impl Drawn {
+    /// How often it was at this instant before.
+    pub(crate) fn count_at(&self, now_us: u64) -> u64 {
+        // What draws from one of these runs on one thread, so that nothing comes between.
+        if self.at_us.swap(now_us, Ordering::Relaxed) != now_us {
+            self.times.store(0, Ordering::Relaxed);
+        }
+        self.times.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
 impl std::fmt::Debug for SimEnvironment {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("SimEnvironment").field("peer", &self.peer).finish_non_exhaustive()
@@ -87,12 +98,8 @@ impl Environment for SimEnvironment {
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
-        // One peer's tasks run on one thread, so that nothing comes between these.
         let now = (self.elapsed)().as_micros() as u64;
-        if self.drawn.at_us.swap(now, Ordering::Relaxed) != now {
-            self.drawn.times.store(0, Ordering::Relaxed);
-        }
-        let time = self.drawn.times.fetch_add(1, Ordering::Relaxed);
+        let time = self.drawn.count_at(now);
         Draw::new(self.seed, ("randomness", self.peer, now, time)).fill(buffer);
     }
 

@@ -40,11 +40,23 @@
 //!
 //! A write is lost as planned if the plan destroys the only device that had it; [`Figures::losses_expected`] counts these.
 //!
-//! # Two fabrics
+//! # Three fabrics
 //!
 //! [`Fabric::Virtual`] runs all peers on one runtime with a paused clock, which jumps to whatever happens next: a thousand and more runs a
-//! minute. On [`Fabric::Turmoil`] every peer is a host of `turmoil`, and its messages travel over simulated TCP. Both play the same
-//! plans.
+//! minute. On [`Fabric::Turmoil`] every peer is a host of `turmoil`, and its messages travel over simulated TCP. On [`Fabric::WebRtc`]
+//! peers find each other through the real signaling server, a host that they reach by TCP, and talk by the real WebRTC stack over UDP:
+//! some twenty runs a minute for each processor. All play the same plans.
+//!
+//! On the last, the plan does its worst below WebRTC. Datagrams are late, out of order, lost, changed, held, or too many for a slow way; a cut
+//! and a reset also end connections with notice. The signaling server stops, is killed or loses power, and comes back with empty
+//! rooms; peers and the server cease to reach each other, so that lists are out of date and a peer is met twice. Faults that have no
+//! place on a fabric ([`Hazard::Loss`], [`Hazard::SignalingDown`] and [`Hazard::SignalingSilence`] on the other two) are skipped, which
+//! the trace tells.
+//!
+//! **What is the same each time.** On every fabric, a plan gives the same trace in every process: each message with its size, each
+//! connection, commit and answer, with its instant to the microsecond. On [`Fabric::WebRtc`] that is not true of the datagrams beneath,
+//! because DTLS takes its keys, certificates and signatures from the system and nobody can seed them. Their contents differ, and those of a
+//! handshake in size by a few bytes; they are not part of the trace. Nothing that the simulator decides depends on what differs.
 //!
 //! # A storage adapter of your own
 //!
@@ -54,7 +66,7 @@
 //!
 //! Threads: an operation of a storage adapter runs to its end before anything else happens, so races within an adapter are for other
 //! tools. A content that changes on its way and still makes sense: transports must keep that from happening. Loss of single messages:
-//! transports deliver in order, or the connection ends.
+//! transports deliver in order, or the connection ends. With WebRTC: STUN, TURN, several addresses, and TLS to the signaling server.
 
 #[cfg(not(any(tokio_unstable, doc, doctest)))]
 compile_error!(

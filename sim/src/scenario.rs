@@ -10,7 +10,7 @@ use peerloom::{ConflictHandler, LastWriteWins, Storage};
 use crate::check::{Check, standard_checks};
 use crate::device::StorageEnvironment;
 use crate::documents::Documents;
-use crate::fabric::{Fabric, run_turmoil, run_virtual};
+use crate::fabric::{self, Fabric};
 use crate::marks;
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::{Faults, Plan, PlanOptions, Topology, Workload, plan};
@@ -198,10 +198,7 @@ impl Scenario {
         }
         let casting =
             Casting { subject, checks, recording: options.recording, settles_within: self.settles_within };
-        let world = match options.fabric {
-            Fabric::Virtual => run_virtual(plan, casting),
-            Fabric::Turmoil => run_turmoil(plan, casting),
-        };
+        let world = fabric::run(options.fabric, plan, casting);
         let mut state = world.take();
         state.figures.marks = marks::take();
         let verdict = state.violation.map_or(Verdict::Held, Verdict::Violated);

@@ -14,7 +14,7 @@ use crate::fabric::Floor;
 use crate::network::{SimTransport, Ways};
 use crate::outcome::Violation;
 use crate::plan::{Crash, Direction, Draw, Operation, PeerNumber, Plan};
-use crate::storage::StorageFaults;
+use crate::storage::{OpenStore, StorageFaults};
 use crate::subject::{PeerContext, Running, Subject};
 use crate::tasks::Tasks;
 use crate::trace::{What, WriteName};
@@ -36,6 +36,7 @@ struct Seat {
     backup: Option<Device>,
     wall: WallClock,
     faults: StorageFaults,
+    open_store: OpenStore,
     tasks: Option<Tasks>,
     inbox: Arc<Mutex<Inbox>>,
     /// Woken when something was put into the inbox, or the storage asks for a restart.
@@ -73,6 +74,7 @@ impl Stage {
                 backup: None,
                 wall,
                 faults: StorageFaults::default(),
+                open_store: OpenStore::default(),
                 tasks: None,
                 inbox: Arc::default(),
                 wake: Arc::default(),
@@ -161,6 +163,7 @@ impl Stage {
             environment,
             storage: StorageEnvironment { peer, device: seat.device.clone() },
             storage_faults: seat.faults.clone(),
+            open_store: seat.open_store.clone(),
             wake: seat.wake.clone(),
             die: Arc::new(move || {
                 // Its tasks go when the one that is dying has come to rest; the rest of the stage hears of it next.
@@ -285,6 +288,14 @@ impl Stage {
         if let Some(tasks) = &self.seat(peer).tasks {
             tasks.resume();
             self.world.record(Some(peer), What::Resumed);
+        }
+    }
+
+    /// Compares what is in the stores that are open with what their peers were told is in them.
+    pub(crate) fn compare_stores(&self) {
+        for peer in self.peers().filter(|peer| self.runs(*peer)) {
+            let store = self.seat(peer).open_store.clone();
+            store.compare(peer, &self.world);
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const PACE_MS_MAX: u64 = 30;
 /// How long an operation may keep its thread waiting, in real time, before the run is given up.
 const OPERATION_MAX: Duration = Duration::from_secs(60);
 
-/// What every opening of a store checks. They have names of their own, so that shrinking does not lead from a lost document to a lost checkpoint.
+/// What every opening of a store and every settled room checks. They have names of their own, so that shrinking does not lead from a lost document to a lost checkpoint.
 const DURABLE: &str = "what was acknowledged is durable";
 const METADATA_DURABLE: &str = "metadata is durable";
 const OPENS: &str = "a store opens again";
@@ -118,6 +118,41 @@ impl StorageFaults {
 /// Called when a commit is where the plan wants the crash.
 pub(crate) type Die = Arc<dyn Fn() + Send + Sync>;
 
+/// The store that a peer has open, for the observer to look into.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpenStore {
+    store: Arc<Mutex<Option<Weak<dyn Store>>>>,
+}
+
+impl OpenStore {
+    fn set(&self, store: Option<Weak<dyn Store>>) {
+        *self.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+
+    /// Compares what is in the store of a peer with what the peer was told is in it. A store that is not open, or must be opened again
+    /// because a commit failed, is compared when it opens. Must not be called while an operation of the store is under way, which is never where something waits.
+    pub(crate) fn compare(&self, peer: PeerNumber, world: &World) {
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(store) = store.and_then(|store| store.upgrade()) else { return };
+        if world.lock().peers[peer.index()].must_reopen {
+            return;
+        }
+        let violation = match to_its_end(holdings_of(&*store)) {
+            Err(error) => Some(Violation::of(
+                DURABLE,
+                format!("in a settled room, the storage cannot be read: {error}"),
+            )),
+            Ok(found) => {
+                let world = world.lock();
+                let expected = &world.peers[peer.index()].holdings;
+                let differs = expected.documents != found.documents || expected.metadata != found.metadata;
+                differs.then(|| difference("in a settled room", expected, &found, None))
+            }
+        };
+        violation.into_iter().for_each(|violation| world.violate(violation.at(peer)));
+    }
+}
+
 /// The storage of one lifetime of a peer.
 pub(crate) struct Watched {
     pub(crate) inner: Arc<dyn Storage>,
@@ -130,6 +165,7 @@ pub(crate) struct Watched {
     pub(crate) die: Die,
     /// Wakes the user when the store must be opened again.
     pub(crate) wake: Arc<Notify>,
+    pub(crate) open: OpenStore,
 }
 
 #[async_trait]
@@ -141,6 +177,7 @@ impl Storage for Watched {
         }
         let found = self.must_open(name, to_its_end(holdings_of(&*inner)))?;
         self.compare(&found);
+        self.open.set(Some(Arc::downgrade(&inner)));
         let mut draw = Draw::new(self.seed, ("pace", self.peer));
         let pace_ms = if draw.chance(0.5) { draw.mostly_small(1, PACE_MS_MAX) } else { 0 };
         Ok(Arc::new(WatchedStore {
@@ -153,6 +190,7 @@ impl Storage for Watched {
             disk: self.disk.clone(),
             die: self.die.clone(),
             wake: self.wake.clone(),
+            open: self.open.clone(),
         }))
     }
 
@@ -181,7 +219,7 @@ impl Watched {
                 return self.world.committed(self.peer, batch);
             }
         }
-        let violation = difference(&peer.holdings, found, pending.as_ref()).at(self.peer);
+        let violation = difference("after reopening", &peer.holdings, found, pending.as_ref()).at(self.peer);
         drop(world);
         self.world.violate(violation);
     }
@@ -199,7 +237,7 @@ impl Watched {
 }
 
 /// Says where what was found differs from what must be there.
-fn difference(expected: &Holdings, found: &Holdings, pending: Option<&Batch>) -> Violation {
+fn difference(when: &str, expected: &Holdings, found: &Holdings, pending: Option<&Batch>) -> Violation {
     let ids: BTreeSet<&DocumentId> = expected.documents.keys().chain(found.documents.keys()).collect();
     for id in ids {
         let (must, has) = (expected.documents.get(id), found.documents.get(id));
@@ -214,13 +252,12 @@ fn difference(expected: &Holdings, found: &Holdings, pending: Option<&Batch>) ->
             (None, _) => "holds a document that no commit has put there",
             (Some(_), Some(_)) => "does not hold the state of a document that it had acknowledged",
         };
-        return Violation::of(DURABLE, format!("after reopening, the storage {says}")).about(id.as_str());
+        return Violation::of(DURABLE, format!("{when}, the storage {says}")).about(id.as_str());
     }
     let keys: BTreeSet<&Bytes> = expected.metadata.keys().chain(found.metadata.keys()).collect();
     let key = keys.into_iter().find(|key| expected.metadata.get(*key) != found.metadata.get(*key));
     let key = key.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default();
-    let says =
-        format!("after reopening, the storage does not hold the metadata {key:?} as it had acknowledged");
+    let says = format!("{when}, the storage does not hold the metadata {key:?} as it had acknowledged");
     Violation::of(METADATA_DURABLE, says)
 }
 
@@ -235,6 +272,7 @@ struct WatchedStore {
     disk: Disk,
     die: Die,
     wake: Arc<Notify>,
+    open: OpenStore,
 }
 
 impl WatchedStore {
@@ -347,6 +385,7 @@ impl Store for WatchedStore {
     }
 
     async fn close(&self) -> Result<(), StorageError> {
+        self.open.set(None);
         to_its_end(self.inner.close())
     }
 }

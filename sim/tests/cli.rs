@@ -159,6 +159,10 @@ fn a_campaign_shrinks_what_it_finds() {
             &["fuzz", "--from", "5", "--seeds", "3", "--jobs", "1", "--must-reach", "two documents"],
         )
         .has(1, &["3 failures", "reached in 3 of 3 runs: two documents"]);
+    // It is told as it is found, and then made small.
+    let found = ran.output.find("seed 5: VIOLATED: few documents").expect("it is told");
+    let shrunk = ran.output.find("seed 5: shrunk to 1 peers, 4 operations").expect("it is made small");
+    assert!(found < shrunk && ran.output[found..shrunk].contains("20 operations"), "{}", ran.output);
     let lines = ran.replay_lines();
     assert_eq!(lines.len(), 3, "{}", ran.output);
     // The first of a kind is made small, and the others are kept as they are.
@@ -215,8 +219,8 @@ fn what_differs_is_not_deterministic() {
 
 fn a_swarm_is_the_same_in_two_processes() {
     let place = Place::new();
-    for fabric in ["virtual", "turmoil"] {
-        for seed in ["3", "4"] {
+    for (fabric, seeds) in [("virtual", ["3", "4"]), ("turmoil", ["3", "4"]), ("webrtc", ["5", "6"])] {
+        for seed in seeds {
             place.run("swarm", &["check-determinism", "--seed", seed, "--fabric", fabric]).has(0, &[]);
         }
     }

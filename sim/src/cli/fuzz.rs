@@ -99,8 +99,22 @@ impl<'a> Campaign<'a> {
             let is_first = self.tally(|tally| tally.count(&outcome));
             self.show_progress();
             if let Verdict::Violated(violation) = &outcome.verdict {
-                let shrunk = if is_first { self.shrunk(&plan, violation) } else { None };
-                self.save(seed, shrunk.unwrap_or((plan, outcome)));
+                // Told and kept as it is first: making it small takes minutes, and may be interrupted.
+                self.say(&format!("seed {seed}: VIOLATED: {violation} ({})", Size::of(&plan)));
+                let shrunk = is_first.then(|| {
+                    self.save(seed, plan.clone(), &outcome);
+                    self.shrunk(&plan, violation)
+                });
+                let (plan, outcome) = match shrunk.flatten() {
+                    Some((small, outcome)) => {
+                        self.say(&format!("seed {seed}: shrunk to {}", Size::of(&small)));
+                        (small, outcome)
+                    }
+                    None => (plan, outcome),
+                };
+                if let Some(path) = self.save(seed, plan, &outcome) {
+                    self.say(&replay_line(&path));
+                }
             }
         }
     }
@@ -139,14 +153,15 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    fn save(&self, seed: u64, (plan, outcome): (Plan, Outcome)) {
+    /// Writes the replay file of a seed, over the one that may be there. Where it is, if that went well.
+    fn save(&self, seed: u64, plan: Plan, outcome: &Outcome) -> Option<PathBuf> {
         let path: PathBuf = replay_path(&self.options.directory, self.scenario, seed);
-        if let Verdict::Violated(violation) = &outcome.verdict {
-            self.say(&format!("seed {seed}: VIOLATED: {violation} ({})", Size::of(&plan)));
-        }
-        match Replay::new(self.scenario.name(), self.fabric, plan, &outcome).save(&path) {
-            Ok(()) => self.say(&replay_line(&path)),
-            Err(error) => self.tally(|tally| tally.unwritten = Some(error)),
+        match Replay::new(self.scenario.name(), self.fabric, plan, outcome).save(&path) {
+            Ok(()) => Some(path),
+            Err(error) => {
+                self.tally(|tally| tally.unwritten = Some(error));
+                None
+            }
         }
     }
 

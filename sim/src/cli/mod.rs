@@ -177,6 +177,8 @@ impl From<BudgetOptions> for Budget {
 enum FabricName {
     Virtual,
     Turmoil,
+    #[value(name = "webrtc")]
+    WebRtc,
 }
 
 impl From<FabricName> for Fabric {
@@ -184,6 +186,7 @@ impl From<FabricName> for Fabric {
         match name {
             FabricName::Virtual => Self::Virtual,
             FabricName::Turmoil => Self::Turmoil,
+            FabricName::WebRtc => Self::WebRtc,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Device, Director, Item};
 use crate::marks;
-use crate::plan::{Crash, Direction, Fault, FaultKind, PeerNumber};
+use crate::network::Level;
+use crate::plan::{Crash, Direction, Fault, FaultKind, Outage, PeerNumber};
 use crate::trace::What;
 
 impl Director<'_> {
@@ -50,6 +51,14 @@ impl Director<'_> {
                 let joined = || format!("{into} has joined");
                 down(peer).or_else(|| self.stage.was_started(*into).then(joined))
             }
+            FaultKind::Loss { .. } if self.stage.ways.level() == Level::Messages => {
+                Some("messages are not lost one by one here".to_owned())
+            }
+            FaultKind::SignalingDown { .. } | FaultKind::SignalingSilence { .. }
+                if self.floor.signaling().is_none() =>
+            {
+                Some("there is no signaling server here".to_owned())
+            }
             _ => None,
         }
     }
@@ -69,6 +78,15 @@ impl Director<'_> {
             FaultKind::Reset { left, right } => self.floor.reset(*left, *right),
             FaultKind::HalfOpen { direction } => ways.deafen(*direction),
             FaultKind::Mangle { direction, how } => ways.mangle_next(*direction, *how),
+            FaultKind::Loss { directions, percent } => {
+                directions.iter().for_each(|way| ways.lose(*way, *percent));
+            }
+            FaultKind::SignalingDown { outage } => {
+                self.floor.signaling().into_iter().for_each(|server| server.stop(*outage));
+            }
+            FaultKind::SignalingSilence { peer } => {
+                self.floor.signaling().into_iter().for_each(|server| server.part(*peer));
+            }
             FaultKind::Leave { peer } => self.close(*peer, Device::Stays, true),
             FaultKind::Crash { peer, manner } => self.crash(*peer, *manner),
             FaultKind::Pause { peer } => stage.pause(*peer),
@@ -92,9 +110,24 @@ impl Director<'_> {
             FaultKind::FailRead { peer, after } => stage.faults(*peer).fail_read(*after),
             FaultKind::Full { peer } => stage.faults(*peer).fill(true),
             FaultKind::SlowStorage { peer, by_ms } => {
-                stage.faults(*peer).slow(Duration::from_millis((*by_ms).into()));
+                let by_ms = self.slowed_by_ms(*peer).max(*by_ms);
+                stage.faults(*peer).slow(Duration::from_millis(by_ms.into()));
             }
         }
+    }
+
+    /// Whether a fault under way does something.
+    fn is_still(&self, does: impl Fn(&FaultKind) -> bool) -> bool {
+        self.active.values().any(|fault| does(&fault.kind))
+    }
+
+    /// By how much the faults under way slow the storage of a peer.
+    fn slowed_by_ms(&self, slow: PeerNumber) -> u32 {
+        let slowed = self.active.values().map(|fault| match &fault.kind {
+            FaultKind::SlowStorage { peer, by_ms } if *peer == slow => *by_ms,
+            _ => 0,
+        });
+        slowed.max().unwrap_or(0)
     }
 
     pub(super) fn end(&mut self, number: u32) {
@@ -113,19 +146,38 @@ impl Director<'_> {
             FaultKind::Cut { pairs } => self.join(&fault, pairs),
             FaultKind::Crash { peer, manner } => {
                 // One that was to die within a commit and made none lives on.
-                stage.faults(*peer).live_on();
+                let dies = FaultKind::Crash { peer: *peer, manner: Crash::WithinCommit };
+                if !self.is_still(|kind| *kind == dies) {
+                    stage.faults(*peer).live_on();
+                }
                 if *manner == Crash::PowerCut {
                     stage.ways_of(*peer).into_iter().for_each(|way| ways.unsilence(way));
+                    self.floor.signaling().into_iter().for_each(|server| server.rejoin(*peer));
                 }
                 self.come_back(*peer);
             }
             FaultKind::Leave { peer } | FaultKind::Restore { peer } | FaultKind::Wipe { peer } => {
                 self.come_back(*peer);
             }
+            FaultKind::Loss { directions, percent } => {
+                directions.iter().for_each(|way| ways.unlose(*way, *percent));
+            }
+            FaultKind::SignalingDown { outage } => {
+                self.floor.signaling().into_iter().for_each(|server| server.start(*outage));
+            }
+            FaultKind::SignalingSilence { peer } => {
+                self.floor.signaling().into_iter().for_each(|server| server.rejoin(*peer));
+            }
+            // Where another of these is under way, it goes on.
+            kind @ (FaultKind::Pause { .. } | FaultKind::ClockFreeze { .. } | FaultKind::Full { .. })
+                if self.is_still(|other| other == kind) => {}
             FaultKind::Pause { peer } => stage.resume(*peer),
             FaultKind::ClockFreeze { peer } => stage.wall(*peer).thaw(),
             FaultKind::Full { peer } => stage.faults(*peer).fill(false),
-            FaultKind::SlowStorage { peer, .. } => stage.faults(*peer).slow(Duration::ZERO),
+            FaultKind::SlowStorage { peer, .. } => {
+                let by_ms = self.slowed_by_ms(*peer);
+                stage.faults(*peer).slow(Duration::from_millis(by_ms.into()));
+            }
             // These take no time.
             FaultKind::Reset { .. }
             | FaultKind::HalfOpen { .. }
@@ -163,6 +215,7 @@ impl Director<'_> {
             Crash::PowerCut => {
                 // Nobody is told, so the ways fall silent first; they come back with the peer.
                 self.stage.ways_of(peer).into_iter().for_each(|way| self.stage.ways.silence(way));
+                self.floor.signaling().into_iter().for_each(|server| server.part(peer));
                 self.stage.kill(peer, manner, self.floor);
             }
             Crash::WithinCommit => self.stage.faults(peer).die_in_commit(),
@@ -201,12 +254,15 @@ fn touches(kind: &FaultKind) -> Vec<PeerNumber> {
         FaultKind::Delay { directions, .. }
         | FaultKind::Slow { directions, .. }
         | FaultKind::Hold { directions }
+        | FaultKind::Loss { directions, .. }
         | FaultKind::Silence { directions } => ends(directions),
         FaultKind::Cut { pairs } => pairs.iter().flat_map(|(left, right)| [*left, *right]).collect(),
         FaultKind::Reset { left, right } => vec![*left, *right],
         FaultKind::HalfOpen { direction } | FaultKind::Mangle { direction, .. } => ends(&[*direction]),
         FaultKind::Clone { peer, into } => vec![*peer, *into],
+        FaultKind::SignalingDown { .. } => Vec::new(),
         FaultKind::Leave { peer }
+        | FaultKind::SignalingSilence { peer }
         | FaultKind::Crash { peer, .. }
         | FaultKind::Pause { peer }
         | FaultKind::Backup { peer }
@@ -244,6 +300,18 @@ fn words(kind: &FaultKind) -> String {
         FaultKind::Reset { left, right } => format!("connection reset {}–{}", left.0, right.0),
         FaultKind::HalfOpen { direction } => format!("half-open connection {}", ways(&[*direction])),
         FaultKind::Mangle { direction, how } => format!("mangled message ({how:?}) {}", ways(&[*direction])),
+        FaultKind::Loss { directions, percent } => format!("loss of {percent} % on {}", ways(directions)),
+        FaultKind::SignalingDown { outage } => {
+            let goes = match outage {
+                Outage::Stop => "stops",
+                Outage::Kill => "is killed",
+                Outage::PowerCut => "loses power",
+            };
+            format!("the signaling server {goes}")
+        }
+        FaultKind::SignalingSilence { peer } => {
+            format!("{peer} and the signaling server do not reach each other")
+        }
         FaultKind::Leave { peer } => format!("{peer} leaves"),
         FaultKind::Crash { peer, manner: Crash::Kill } => format!("{peer} is killed"),
         FaultKind::Crash { peer, manner: Crash::PowerCut } => format!("{peer} loses power"),

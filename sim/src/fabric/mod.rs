@@ -1,15 +1,19 @@
 //! What a room runs on: a simulated network and the time that passes in it.
 
+mod desk;
 mod tcp;
 mod turmoil;
 mod virtual_time;
+mod webrtc;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::PeerNumber;
+use crate::plan::{Outage, PeerNumber, Plan};
+use crate::scenario::Casting;
 use crate::tasks::Tasks;
+use crate::world::World;
 
 /// What a room runs on. The same plan, checks and reports go with each.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -20,6 +24,10 @@ pub enum Fabric {
     Virtual,
     /// Every peer a host of `turmoil`, over its TCP: for breadth, some twenty times slower.
     Turmoil,
+    /// Every peer a host of `turmoil` with the real WebRTC transport over its UDP, and one host the real signaling server, which they
+    /// reach over its TCP. The plan does its worst to datagrams and to the streams to the server.
+    #[serde(rename = "webrtc")]
+    WebRtc,
 }
 
 impl fmt::Display for Fabric {
@@ -27,6 +35,7 @@ impl fmt::Display for Fabric {
         formatter.write_str(match self {
             Self::Virtual => "virtual",
             Self::Turmoil => "turmoil",
+            Self::WebRtc => "webrtc",
         })
     }
 }
@@ -47,7 +56,32 @@ pub(crate) trait Floor: Send + Sync {
 
     /// Breaks the connections between two peers with notice.
     fn reset(&self, left: PeerNumber, right: PeerNumber);
+
+    /// The signaling server, if peers find each other through one.
+    fn signaling(&self) -> Option<&dyn SignalingFloor>;
 }
 
-pub(crate) use self::turmoil::run as run_turmoil;
-pub(crate) use virtual_time::run as run_virtual;
+/// What the director of a run asks of the signaling server. Each thing may be asked for several times, and is undone when each
+/// was undone.
+pub(crate) trait SignalingFloor: Send + Sync {
+    /// Takes the server away.
+    fn stop(&self, outage: Outage);
+
+    /// Undoes [`SignalingFloor::stop`].
+    fn start(&self, outage: Outage);
+
+    /// Lets nothing pass between a peer and the server, and tells nobody.
+    fn part(&self, peer: PeerNumber);
+
+    /// Undoes [`SignalingFloor::part`]. The streams that there were carry nothing any more.
+    fn rejoin(&self, peer: PeerNumber);
+}
+
+/// Runs a plan to its end.
+pub(crate) fn run(fabric: Fabric, plan: &Plan, casting: Casting) -> World {
+    match fabric {
+        Fabric::Virtual => virtual_time::run(plan, casting),
+        Fabric::Turmoil => self::turmoil::run::<tcp::TcpWiring>(plan, casting),
+        Fabric::WebRtc => self::turmoil::run::<webrtc::WebRtcWiring>(plan, casting),
+    }
+}

@@ -13,9 +13,11 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 use turmoil::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::environment::SimEnvironment;
-use crate::network::peer_of;
-use crate::plan::{PeerNumber, Topology};
+use super::SignalingFloor;
+use super::turmoil::Wiring;
+use crate::environment::{Elapsed, SimEnvironment};
+use crate::network::{Level, Ways, peer_of};
+use crate::plan::{PeerNumber, Plan, Topology};
 
 const PORT: u16 = 7000;
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
@@ -28,23 +30,38 @@ const DIALS_MAX: usize = 5;
 
 const DIAL_AGAIN: Duration = Duration::from_secs(1);
 
+/// A stream for each two peers that are linked.
+#[derive(Clone, Copy)]
+pub(super) struct TcpWiring {
+    topology: Topology,
+    peers: usize,
+}
+
+impl Wiring for TcpWiring {
+    const LEVEL: Level = Level::Messages;
+
+    fn new(plan: &Plan, _ways: &Ways, _elapsed: &Elapsed) -> Self {
+        Self { topology: plan.topology, peers: plan.peers.len() }
+    }
+
+    fn add_hosts(&self, _sim: &mut turmoil::Sim<'_>) {}
+
+    fn transport(&self, peer: PeerNumber, environment: &SimEnvironment) -> Arc<dyn Transport> {
+        let Self { topology, peers } = *self;
+        Arc::new(Tcp { peer, topology, peers, environment: environment.clone() })
+    }
+
+    fn signaling(&self) -> Option<&dyn SignalingFloor> {
+        None
+    }
+}
+
 /// The transport of one peer.
-pub(super) struct Tcp {
+struct Tcp {
     peer: PeerNumber,
     topology: Topology,
     peers: usize,
     environment: SimEnvironment,
-}
-
-impl Tcp {
-    pub(super) fn new(
-        peer: PeerNumber,
-        topology: Topology,
-        peers: usize,
-        environment: SimEnvironment,
-    ) -> Self {
-        Self { peer, topology, peers, environment }
-    }
 }
 
 #[async_trait]

@@ -1,18 +1,18 @@
-//! Every peer a host of `turmoil`, over its TCP.
+//! Every peer a host of `turmoil`, over its TCP or, with the real WebRTC stack, its UDP.
 //!
-//! The director is a client of the simulation. What belongs to a host is made and dropped on that host, because `turmoil` ties
-//! streams to the host that runs when they are used; so each host takes its orders through a [`Desk`].
+//! The director is a client of the simulation. Each host takes its orders through a [`Desk`].
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use peerloom::Transport;
+use turmoil::{Builder, Sim};
 
-use super::Floor;
-use super::tcp::Tcp;
+use super::desk::Desk;
+use super::{Floor, SignalingFloor};
 use crate::director::Director;
-use crate::network::Ways;
+use crate::environment::{Elapsed, SimEnvironment};
+use crate::network::{Level, Ways};
 use crate::plan::{PeerNumber, Plan};
 use crate::scenario::Casting;
 use crate::stage::Stage;
@@ -22,31 +22,52 @@ use crate::world::World;
 /// Longer than any plan and its healing.
 const SIMULATED_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How many segments may wait on a stream. The default of 64 is little for a page in fragments.
-const TCP_CAPACITY: usize = 4096;
+/// How many segments may wait on a stream, and datagrams on a socket. The default of 64 is little for a page in fragments.
+const CAPACITY: usize = 4096;
+
+/// How the hosts of a room are connected.
+pub(super) trait Wiring: Clone + Send + Sync + 'static {
+    /// What the plan does its worst to.
+    const LEVEL: Level;
+
+    /// The wiring of a room.
+    fn new(plan: &Plan, ways: &Ways, elapsed: &Elapsed) -> Self;
+
+    /// Adds the hosts that are there beside the peers, which have been added.
+    fn add_hosts(&self, sim: &mut Sim<'_>);
+
+    /// The transport of one lifetime of a peer. Called on its host.
+    fn transport(&self, peer: PeerNumber, environment: &SimEnvironment) -> Arc<dyn Transport>;
+
+    /// The signaling server, if peers find each other through one.
+    fn signaling(&self) -> Option<&dyn SignalingFloor>;
+}
 
 /// Runs a plan to its end.
-pub(crate) fn run(plan: &Plan, casting: Casting) -> World {
+pub(super) fn run<W: Wiring>(plan: &Plan, casting: Casting) -> World {
     // The network of the scenario adds the latency of the plan; what is below takes the least there is.
-    let mut sim = turmoil::Builder::new()
+    let mut sim = Builder::new()
         .rng_seed(plan.seed)
         .epoch(SystemTime::UNIX_EPOCH)
         .simulation_duration(SIMULATED_MAX)
         .tick_duration(Duration::from_millis(1))
         .min_message_latency(Duration::ZERO)
         .max_message_latency(Duration::from_millis(1))
-        .tcp_capacity(TCP_CAPACITY)
+        .tcp_capacity(CAPACITY)
+        .udp_capacity(CAPACITY)
         .build();
-    let elapsed = Arc::new(|| turmoil::sim_elapsed().unwrap_or_default());
+    let elapsed: Elapsed = Arc::new(|| turmoil::sim_elapsed().unwrap_or_default());
     let world = World::new(plan.peers.len(), casting.recording, casting.checks, elapsed.clone());
-    let ways = Ways::new(plan.seed, plan.latency, world.clone());
+    let ways = Ways::new(plan.seed, plan.latency, W::LEVEL, world.clone());
+    let wiring = W::new(plan, &ways, &elapsed);
     let stage = Stage::new(plan, casting.subject, world.clone(), ways.clone(), elapsed);
-    let desks: Arc<Vec<Desk>> = Arc::new(stage.peers().map(|_| Desk::default()).collect());
+    let desks: Arc<Vec<Desk<Order>>> = Arc::new(stage.peers().map(|_| Desk::default()).collect());
     for peer in stage.peers() {
-        let (stage, desk, plan) = (stage.clone(), desks[peer.index()].clone(), plan.clone());
-        sim.host(peer.name(), move || serve(peer, stage.clone(), desk.clone(), plan.clone()));
+        let (stage, desk, wiring) = (stage.clone(), desks[peer.index()].clone(), wiring.clone());
+        sim.host(peer.name(), move || serve(peer, stage.clone(), desk.clone(), wiring.clone()));
     }
-    let (floor, plan) = (TurmoilFloor { desks, ways }, plan.clone());
+    wiring.add_hosts(&mut sim);
+    let (floor, plan) = (TurmoilFloor { desks, ways, wiring }, plan.clone());
     sim.client("director", async move {
         Director::new(&plan, casting.settles_within, &stage, &floor).direct().await;
         Ok(())
@@ -58,15 +79,13 @@ pub(crate) fn run(plan: &Plan, casting: Casting) -> World {
 }
 
 /// A host: starts and drops the software of its peer as it is told.
-async fn serve(peer: PeerNumber, stage: Stage, desk: Desk, plan: Plan) -> turmoil::Result {
+async fn serve<W: Wiring>(peer: PeerNumber, stage: Stage, desk: Desk<Order>, wiring: W) -> turmoil::Result {
     loop {
         match desk.next().await {
             // Told twice before it got to it the first time.
             Order::Start if stage.runs(peer) => {}
             Order::Start => {
-                let life = stage.lifetime(peer, |environment| {
-                    Arc::new(Tcp::new(peer, plan.topology, plan.peers.len(), environment.clone()))
-                });
+                let life = stage.lifetime(peer, |environment| wiring.transport(peer, environment));
                 tokio::spawn(life);
             }
             Order::Drop(tasks) => tasks.kill(),
@@ -74,41 +93,19 @@ async fn serve(peer: PeerNumber, stage: Stage, desk: Desk, plan: Plan) -> turmoi
     }
 }
 
+/// What a host is told to do.
 enum Order {
     Start,
     Drop(Tasks),
 }
 
-/// What a host is told to do.
-#[derive(Clone, Default)]
-struct Desk {
-    orders: Arc<Mutex<VecDeque<Order>>>,
-    given: Arc<Notify>,
-}
-
-impl Desk {
-    fn give(&self, order: Order) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back(order);
-        self.given.notify_one();
-    }
-
-    async fn next(&self) -> Order {
-        loop {
-            let order = self.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            match order {
-                Some(order) => return order,
-                None => self.given.notified().await,
-            }
-        }
-    }
-}
-
-struct TurmoilFloor {
-    desks: Arc<Vec<Desk>>,
+struct TurmoilFloor<W> {
+    desks: Arc<Vec<Desk<Order>>>,
     ways: Ways,
+    wiring: W,
 }
 
-impl Floor for TurmoilFloor {
+impl<W: Wiring> Floor for TurmoilFloor<W> {
     fn start(&self, peer: PeerNumber) {
         self.desks[peer.index()].give(Order::Start);
     }
@@ -130,5 +127,9 @@ impl Floor for TurmoilFloor {
 
     fn reset(&self, left: PeerNumber, right: PeerNumber) {
         self.ways.sever(left, right);
+    }
+
+    fn signaling(&self) -> Option<&dyn SignalingFloor> {
+        self.wiring.signaling()
     }
 }

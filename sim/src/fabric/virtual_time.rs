@@ -6,9 +6,9 @@ use peerloom::{InProcess, Network, PeerAddress};
 use tokio::runtime::{Builder, RngSeed};
 use tokio::time::Instant;
 
-use super::Floor;
+use super::{Floor, SignalingFloor};
 use crate::director::Director;
-use crate::network::{Ways, peer_of};
+use crate::network::{Level, Ways, peer_of};
 use crate::plan::{PeerNumber, Plan};
 use crate::scenario::Casting;
 use crate::stage::Stage;
@@ -16,7 +16,7 @@ use crate::tasks::Tasks;
 use crate::world::World;
 
 /// Runs a plan to its end.
-pub(crate) fn run(plan: &Plan, casting: Casting) -> World {
+pub(super) fn run(plan: &Plan, casting: Casting) -> World {
     let mut runtime = Builder::new_current_thread();
     // Tokio wakes those who wait for one thing in random order, and selects at random where it is not told otherwise.
     runtime.enable_time().start_paused(true).rng_seed(RngSeed::from_bytes(&plan.seed.to_be_bytes()));
@@ -25,7 +25,7 @@ pub(crate) fn run(plan: &Plan, casting: Casting) -> World {
         let began = Instant::now();
         let elapsed = Arc::new(move || began.elapsed());
         let world = World::new(plan.peers.len(), casting.recording, casting.checks, elapsed.clone());
-        let ways = Ways::new(plan.seed, plan.latency, world.clone());
+        let ways = Ways::new(plan.seed, plan.latency, Level::Messages, world.clone());
         let stage = Stage::new(plan, casting.subject, world.clone(), ways, elapsed);
         let (topology, peers, network) = (plan.topology, plan.peers.len(), Network::new());
         network.allow(move |left, right| match (peer_of(left.as_str()), peer_of(right.as_str())) {
@@ -68,5 +68,9 @@ impl Floor for VirtualFloor {
 
     fn reset(&self, left: PeerNumber, right: PeerNumber) {
         self.network.disconnect(&address(left), &address(right));
+    }
+
+    fn signaling(&self) -> Option<&dyn SignalingFloor> {
+        None
     }
 }

@@ -3,6 +3,7 @@
 //! A message travels over the connection below with the instant of its arrival before it, and waits at the receiver. So there is no
 //! task in between, and a connection that is dropped takes everything with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,13 +27,14 @@ pub(super) struct Wire {
     outgoing: Direction,
     incoming: Direction,
     number: u64,
+    _lives: Arc<()>,
 }
 
 impl Wire {
     pub(super) fn new(ways: Ways, outgoing: Direction) -> Self {
-        let number = ways.next_connection(outgoing);
+        let (number, lives) = ways.next_connection(outgoing);
         let incoming = Direction { from: outgoing.to, to: outgoing.from };
-        Self { ways, outgoing, incoming, number }
+        Self { ways, outgoing, incoming, number, _lives: lives }
     }
 }
 
@@ -150,7 +152,7 @@ impl Receiver {
 #[async_trait]
 impl MessageReceiver for Receiver {
     async fn receive(&mut self) -> Option<Bytes> {
-        let Wire { ways, incoming, outgoing, number: connection } = self.wire.clone();
+        let Wire { ways, incoming, outgoing, number: connection, .. } = self.wire.clone();
         if self.next.is_none() && !self.ended {
             self.next = tokio::select! {
                 biased;

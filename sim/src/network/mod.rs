@@ -1,20 +1,24 @@
 //! The network of a simulated room: what the plan does to each way between two peers.
 //!
-//! Holds the state of every way and decides what becomes of a message; [`connection`] waits accordingly. Everything drawn is keyed by
-//! the way and the instant.
+//! Holds the state of every way and decides what becomes of a message, or of a datagram where connections are made of these;
+//! [`connection`] waits accordingly. Everything drawn is keyed by the way and the instant.
 
 mod connection;
+mod datagrams;
 mod transport;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub(crate) use datagrams::Carried;
 pub(crate) use transport::SimTransport;
 
+use crate::marks;
 use crate::plan::{Direction, Draw, Latency, Mangling, PeerNumber};
+use crate::trace::What;
 use crate::world::World;
 
 /// A handle to the state of all ways.
@@ -26,10 +30,20 @@ pub(crate) struct Ways {
 struct Shared {
     seed: u64,
     latency: Latency,
+    level: Level,
     world: World,
     state: Mutex<State>,
     /// Counts the changes, for those who wait for one.
     changed: watch::Sender<u64>,
+}
+
+/// What the plan does its worst to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Level {
+    /// Messages, which arrive in order or not at all.
+    Messages,
+    /// The datagrams below them. Messages come as the connection brings them, which can be told that it ends and nothing else.
+    Datagrams,
 }
 
 #[derive(Default)]
@@ -37,6 +51,10 @@ struct State {
     ways: BTreeMap<Direction, Way>,
     messages: u64,
     connections: u64,
+    /// Whose an address in the room is or was, where that is not a peer's name.
+    addresses: BTreeMap<String, PeerNumber>,
+    /// The last of those that a peer had.
+    current: BTreeMap<PeerNumber, String>,
 }
 
 /// One way between two peers. Faults overlap, so what can be on more than once is counted.
@@ -53,6 +71,14 @@ struct Way {
     under_way: u64,
     /// Connections with a number up to here are broken, and both ends have been told.
     severed_up_to: u64,
+    /// Of a hundred datagrams, so many are lost.
+    losses: Vec<u32>,
+    /// When the last of the datagrams gets through that wait where few bytes do.
+    busy_until: Duration,
+    /// The instant of the last datagram, and how many were sent at it.
+    sent_at_us: (u64, u64),
+    /// Gone with the last connection.
+    last: Weak<()>,
 }
 
 /// What becomes of a message.
@@ -64,8 +90,9 @@ pub(super) enum Passage {
 }
 
 impl Ways {
-    pub(crate) fn new(seed: u64, latency: Latency, world: World) -> Self {
-        let shared = Shared { seed, latency, world, state: Mutex::default(), changed: watch::Sender::new(0) };
+    pub(crate) fn new(seed: u64, latency: Latency, level: Level, world: World) -> Self {
+        let changed = watch::Sender::new(0);
+        let shared = Shared { seed, latency, level, world, state: Mutex::default(), changed };
         Self { shared: Arc::new(shared) }
     }
 
@@ -83,6 +110,14 @@ impl Ways {
 
     pub(crate) fn unslow(&self, direction: Direction, bytes_per_second: u32) {
         self.change(direction, |way| take_out(&mut way.rates, bytes_per_second.max(1)));
+    }
+
+    pub(crate) fn lose(&self, direction: Direction, percent: u32) {
+        self.change(direction, |way| way.losses.push(percent));
+    }
+
+    pub(crate) fn unlose(&self, direction: Direction, percent: u32) {
+        self.change(direction, |way| take_out(&mut way.losses, percent));
     }
 
     pub(crate) fn hold(&self, direction: Direction) {
@@ -122,8 +157,9 @@ impl Ways {
     /// Undoes everything but what became of connections.
     pub(crate) fn heal(&self) {
         for way in self.lock().ways.values_mut() {
-            let Way { deaf_up_to, severed_up_to, under_way, .. } = *way;
-            *way = Way { deaf_up_to, severed_up_to, under_way, ..Way::default() };
+            let Way { deaf_up_to, severed_up_to, under_way, sent_at_us, .. } = *way;
+            let last = std::mem::take(&mut way.last);
+            *way = Way { deaf_up_to, severed_up_to, under_way, sent_at_us, last, ..Way::default() };
         }
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
@@ -148,14 +184,50 @@ impl Ways {
     }
 
     /// The number of a new connection, whose sending end is at this end of the way.
-    pub(super) fn next_connection(&self, outgoing: Direction) -> u64 {
+    pub(super) fn next_connection(&self, outgoing: Direction) -> (u64, Arc<()>) {
         let mut state = self.lock();
         state.connections += 1;
-        state.ways.entry(outgoing).or_default().under_way = 0;
         let number = state.connections;
+        let way = state.ways.entry(outgoing).or_default();
+        way.under_way = 0;
+        let lives = Arc::new(());
+        let last = std::mem::replace(&mut way.last, Arc::downgrade(&lives));
         drop(state);
+        if last.strong_count() > 0 {
+            marks::reach("two connections to one peer");
+        }
         self.shared.world.lock().connections += 1;
-        number
+        (number, lives)
+    }
+
+    pub(crate) fn level(&self) -> Level {
+        self.shared.level
+    }
+
+    /// Takes note of whose an address is.
+    pub(crate) fn enroll(&self, address: &str, peer: PeerNumber) {
+        let mut state = self.lock();
+        state.addresses.insert(address.to_owned(), peer);
+        state.current.insert(peer, address.to_owned());
+    }
+
+    /// Whether no later address of a peer is known.
+    pub(crate) fn is_current(&self, address: &str, peer: PeerNumber) -> bool {
+        self.lock().current.get(&peer).is_some_and(|current| current == address)
+    }
+
+    /// Writes an event into the trace.
+    pub(crate) fn tell(&self, peer: PeerNumber, what: What) {
+        self.shared.world.record(Some(peer), what);
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.shared.world.now_us()
+    }
+
+    /// The peer whose address in the room this is.
+    pub(crate) fn peer_of(&self, address: &str) -> Option<PeerNumber> {
+        self.lock().addresses.get(address).copied().or_else(|| peer_of(address))
     }
 
     /// Counts what is under way. A message that was sent on a connection before the last is not.
@@ -183,6 +255,9 @@ impl Ways {
 
     /// Whether nothing that happens at one end can be noticed at the other.
     pub(super) fn is_silent(&self, direction: Direction, connection: u64) -> bool {
+        if self.shared.level == Level::Datagrams {
+            return false;
+        }
         let state = self.lock();
         let way = state.ways.get(&direction);
         way.is_some_and(|way| way.silences > 0 || connection <= way.deaf_up_to)
@@ -200,14 +275,19 @@ impl Ways {
     }
 
     pub(super) fn take_mangling(&self, direction: Direction) -> Option<Mangling> {
+        if self.shared.level == Level::Datagrams {
+            return None;
+        }
         self.lock().ways.get_mut(&direction).and_then(|way| way.mangle.take())
     }
 
     /// Waits until the way is not held. Cancel-safe.
     pub(super) async fn released(&self, direction: Direction) {
+        if self.shared.level == Level::Datagrams {
+            return;
+        }
         let mut changed = self.shared.changed.subscribe();
-        let held = || self.lock().ways.get(&direction).is_some_and(|way| way.holds > 0);
-        let _ = changed.wait_for(|_| !held()).await;
+        let _ = changed.wait_for(|_| !self.is_held(direction)).await;
     }
 
     /// When a message that is sent now arrives, which is not before the one that was sent before it.
@@ -222,6 +302,9 @@ impl Ways {
             return Passage::Lost;
         }
         let now = Duration::from_micros(self.shared.world.now_us());
+        if self.shared.level == Level::Datagrams {
+            return Passage::Arrives { at: now, says: String::new() };
+        }
         let Latency { base_ms, jitter_ms } = self.shared.latency;
         let mut draw = Draw::new(self.shared.seed, ("latency", direction, now.as_millis() as u64));
         let jitter = draw.below(u64::from(jitter_ms) * 1000 + 1);

@@ -6,12 +6,13 @@ use async_trait::async_trait;
 use peerloom::core::{Connection, Membership, Topic};
 use peerloom::{PeerAddress, Transport, TransportError};
 
+use super::Ways;
 use super::connection::{HEADER_BYTES, Receiver, Sender, Wire};
-use super::{Ways, peer_of};
 use crate::plan::{Direction, PeerNumber};
 use crate::trace::What;
 
-/// The transport of one peer. The addresses of the transport below must be the names of the peers.
+/// The transport of one peer. The addresses of the transport below must be the names of the peers, or be
+/// [enrolled](Ways::enroll).
 #[derive(Clone)]
 pub(crate) struct SimTransport {
     pub(crate) inner: Arc<dyn Transport>,
@@ -38,7 +39,7 @@ impl Membership for Member {
     async fn accept(&mut self) -> Result<Connection, TransportError> {
         let Connection { peer, message_bytes_max, channel_binding, sender, receiver } =
             self.inner.accept().await?;
-        let other = peer_of(peer.as_str()).expect("the members of a simulated room are its peers");
+        let other = self.ways.peer_of(peer.as_str()).expect("the members of a simulated room are its peers");
         let wire = Wire::new(self.ways.clone(), Direction { from: self.peer, to: other });
         self.ways.world().record(Some(self.peer), What::Connected { to: other });
         Ok(Connection {

@@ -270,7 +270,7 @@ mod tests {
     fn a_swarm_has_every_kind_of_fault_and_never_all_at_once() {
         let plans: Vec<_> = SEEDS.map(|seed| plan(seed, &PlanOptions::default())).collect();
         let tags: BTreeSet<_> = plans.iter().flat_map(|plan| faults(plan).map(tag)).collect();
-        assert_eq!(tags.len(), 21, "one of {tags:?} is missing");
+        assert_eq!(tags.len(), 24, "one of {tags:?} is missing");
         assert!(plans.iter().any(|plan| faults(plan).count() == 0));
         assert!(plans.iter().any(|plan| plan.handler_panics_one_in.is_some()));
         assert!(plans.iter().any(|plan| plan.latency.jitter_ms == 0));

@@ -1,7 +1,7 @@
 //! What can go wrong, and how one occurrence of it is drawn.
 
 use super::compose::Room;
-use super::{Crash, Direction, Draw, Fate, FaultKind, Mangling, PeerNumber};
+use super::{Crash, Direction, Draw, Fate, FaultKind, Mangling, Outage, PeerNumber};
 
 /// A sort of thing that can go wrong. Each becomes faults of a plan, or a property of the room.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -65,11 +65,17 @@ pub enum Hazard {
     SlowStorage,
     /// The conflict handler panics at some conflicts.
     HandlerPanic,
+    /// Some datagrams are lost for a while. Makes no sense but on [`Fabric::WebRtc`](crate::Fabric::WebRtc), as do the next.
+    Loss,
+    /// The signaling server goes and comes back, and knows nobody.
+    SignalingDown,
+    /// A peer and the signaling server do not reach each other for a while, and neither knows.
+    SignalingSilence,
 }
 
 impl Hazard {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Jitter,
         Self::Delay,
         Self::Slow,
@@ -99,6 +105,9 @@ impl Hazard {
         Self::Full,
         Self::SlowStorage,
         Self::HandlerPanic,
+        Self::Loss,
+        Self::SignalingDown,
+        Self::SignalingSilence,
     ];
 
     /// Its name, which is the key of what is drawn for it: it must not change.
@@ -133,6 +142,9 @@ impl Hazard {
             Self::Full => "full",
             Self::SlowStorage => "slow storage",
             Self::HandlerPanic => "handler panic",
+            Self::Loss => "loss",
+            Self::SignalingDown => "signaling down",
+            Self::SignalingSilence => "signaling silence",
         }
     }
 
@@ -147,7 +159,7 @@ impl Hazard {
         let peer = *draw.one_of(&moment.present);
         let once = |kind| vec![Occurrence { round: moment.round, at_ms: moment.at_ms, for_ms, kind }];
         match self {
-            Self::Delay | Self::Slow | Self::Hold | Self::HalfOpen | Self::Mangle => {
+            Self::Delay | Self::Slow | Self::Hold | Self::HalfOpen | Self::Mangle | Self::Loss => {
                 let ways = moment.ways(draw);
                 let kind = self.on_ways(draw, ways);
                 kind.map(once).unwrap_or_default()
@@ -181,6 +193,11 @@ impl Hazard {
                 once(FaultKind::FailCommit { peer, after: draw.mostly_small(0, 20) as u32, fate })
             }
             Self::FailRead => once(FaultKind::FailRead { peer, after: draw.mostly_small(0, 40) as u32 }),
+            Self::SignalingDown => {
+                let outage = *draw.one_of(&[Outage::Stop, Outage::Kill, Outage::PowerCut]);
+                once(FaultKind::SignalingDown { outage })
+            }
+            Self::SignalingSilence => once(FaultKind::SignalingSilence { peer }),
             Self::Full => once(FaultKind::Full { peer }),
             Self::SlowStorage => {
                 once(FaultKind::SlowStorage { peer, by_ms: draw.mostly_small(1, 2_000) as u32 })
@@ -198,6 +215,7 @@ impl Hazard {
                 FaultKind::Slow { directions, bytes_per_second }
             }
             Self::Hold => FaultKind::Hold { directions },
+            Self::Loss => FaultKind::Loss { directions, percent: draw.mostly_small(1, 60) as u32 },
             Self::HalfOpen => FaultKind::HalfOpen { direction },
             Self::Mangle => {
                 let manglings = [Mangling::Flip, Mangling::Truncate, Mangling::Replay, Mangling::Garbage];

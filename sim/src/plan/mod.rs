@@ -258,6 +258,24 @@ pub enum FaultKind {
         /// How.
         how: Mangling,
     },
+    /// Some of the datagrams are lost. Where messages are not made of datagrams it makes no sense.
+    Loss {
+        /// On these ways.
+        directions: Vec<Direction>,
+        /// So many of a hundred.
+        percent: u32,
+    },
+    /// The signaling server goes, and comes back when it is over, with empty rooms. Where there is none it makes no sense.
+    SignalingDown {
+        /// How it goes.
+        outage: Outage,
+    },
+    /// Nothing passes between a peer and the signaling server, and nobody is told: what the server lists, and what the peer was told, is out
+    /// of date. A stream that this meets carries nothing any more. Where there is no server it makes no sense.
+    SignalingSilence {
+        /// Who.
+        peer: PeerNumber,
+    },
     /// A peer closes in order, and comes back when it is over.
     Leave {
         /// Who.
@@ -351,6 +369,18 @@ pub enum Mangling {
     Replay,
     /// Noise arrives in its place.
     Garbage,
+}
+
+/// How the signaling server goes.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outage {
+    /// It stops in order: everybody is told, and it takes its leave.
+    Stop,
+    /// The process is killed: its streams break with notice.
+    Kill,
+    /// Its power goes: nobody is told.
+    PowerCut,
 }
 
 /// How a peer stops.

@@ -186,6 +186,11 @@ fn map_kind(kind: &FaultKind, one: &impl Fn(PeerNumber) -> Option<PeerNumber>) -
         }
         FaultKind::Hold { directions } => FaultKind::Hold { directions: ways(directions)? },
         FaultKind::Silence { directions } => FaultKind::Silence { directions: ways(directions)? },
+        FaultKind::Loss { directions, percent } => {
+            FaultKind::Loss { directions: ways(directions)?, percent: *percent }
+        }
+        FaultKind::SignalingDown { outage } => FaultKind::SignalingDown { outage: *outage },
+        FaultKind::SignalingSilence { peer } => FaultKind::SignalingSilence { peer: one(*peer)? },
         FaultKind::Cut { pairs } => {
             let pairs: Vec<_> = pairs.iter().filter_map(|(left, right)| pair(left, right)).collect();
             FaultKind::Cut { pairs: (!pairs.is_empty()).then_some(pairs)? }

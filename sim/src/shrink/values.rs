@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{Change, Search};
-use crate::plan::{Action, Crash, Fate, Fault, FaultKind, Operation, Plan, Topology};
+use crate::plan::{Action, Crash, Fate, Fault, FaultKind, Operation, Outage, Plan, Topology};
 
 /// Documents whose names are tried in each other's place: with more of them, nobody reads the plan anyway.
 const DOCUMENTS_TO_MERGE_MAX: usize = 12;
@@ -91,11 +91,13 @@ impl Search<'_> {
                 FaultKind::Delay { directions, .. }
                 | FaultKind::Slow { directions, .. }
                 | FaultKind::Hold { directions }
+                | FaultKind::Loss { directions, .. }
                 | FaultKind::Silence { directions } => self.take_out_of(directions, |plan, kept| {
                     if let Some(
                         FaultKind::Delay { directions, .. }
                         | FaultKind::Slow { directions, .. }
                         | FaultKind::Hold { directions }
+                        | FaultKind::Loss { directions, .. }
                         | FaultKind::Silence { directions },
                     ) = kind_mut(plan, number)
                     {
@@ -111,6 +113,13 @@ impl Search<'_> {
                     self.change(|plan| {
                         if let Some(FaultKind::Crash { manner, .. }) = kind_mut(plan, number) {
                             *manner = Crash::Kill;
+                        }
+                    });
+                }
+                FaultKind::SignalingDown { .. } => {
+                    self.change(|plan| {
+                        if let Some(FaultKind::SignalingDown { outage }) = kind_mut(plan, number) {
+                            *outage = Outage::Stop;
                         }
                     });
                 }

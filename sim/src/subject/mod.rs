@@ -55,6 +55,7 @@ pub struct PeerContext {
     pub(crate) environment: SimEnvironment,
     pub(crate) storage: StorageEnvironment,
     pub(crate) storage_faults: crate::storage::StorageFaults,
+    pub(crate) open_store: crate::storage::OpenStore,
     pub(crate) die: crate::storage::Die,
     pub(crate) wake: std::sync::Arc<tokio::sync::Notify>,
     pub(crate) transport: SimTransport,

@@ -51,6 +51,7 @@ impl Subject for Peerloom {
             disk: peer.storage.device.disk.clone(),
             die: peer.die.clone(),
             wake: peer.wake.clone(),
+            open: peer.open_store.clone(),
         };
         let words = |error: &dyn std::error::Error| format!("it does not start: {error}");
         let (replica_limits, session_limits) = limits(peer);

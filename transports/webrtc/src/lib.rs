@@ -51,10 +51,13 @@ mod options;
 mod random;
 mod signal;
 mod signaling;
+mod spawn;
 mod stack;
 mod udp;
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -68,6 +71,7 @@ pub use signaling::{
     Connect, Exchange, InProcessSignaling, InvalidBlob, InvalidServer, ManualSignaling, Reconnect, Signaling,
     SignalingEvent, SignalingSession, Tcp, WebSocketSignaling,
 };
+use spawn::Spawner;
 use stack::Stack;
 use udp::Sockets;
 pub use udp::{UdpNetwork, UdpSocket};
@@ -77,6 +81,7 @@ pub struct WebRtc {
     signaling: Arc<dyn Signaling>,
     options: Options,
     random: Random,
+    spawner: Spawner,
     network: Option<Arc<dyn UdpNetwork>>,
 }
 
@@ -104,7 +109,13 @@ impl WebRtc {
             assert!(!duration.is_zero(), "{name} is zero");
         }
         assert!(options.buffered_bytes_max > 0, "buffered_bytes_max is zero");
-        Self { signaling: Arc::new(signaling), options, random: Random::system(), network: None }
+        Self {
+            signaling: Arc::new(signaling),
+            options,
+            random: Random::system(),
+            spawner: Spawner::Tokio,
+            network: None,
+        }
     }
 
     /// Takes the randomness of connection ids and waits from `fill`, as a simulator wants it. Certificates and what else
@@ -114,8 +125,19 @@ impl WebRtc {
         Self { random: Random::new(fill), ..self }
     }
 
+    /// Runs all tasks by `spawn` in place of tokio, as a simulator wants it: dropping the tasks that it was given ends memberships and
+    /// connections as the end of a process does.
+    #[must_use]
+    pub fn spawn_by(
+        self,
+        spawn: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { spawner: Spawner::simulator(spawn), ..self }
+    }
+
     /// Takes the UDP sockets of connections from `network`, as a simulator wants it. The addresses in the options must be
-    /// ones to which real sockets can be bound for a moment.
+    /// ones to which real sockets can be bound: each simulated socket keeps a real one bound and unused, so that no two have the
+    /// same address.
     #[must_use]
     pub fn udp(self, network: impl UdpNetwork) -> Self {
         Self { network: Some(Arc::new(network)), ..self }
@@ -132,8 +154,9 @@ impl fmt::Debug for WebRtc {
 impl Transport for WebRtc {
     async fn join(&self, topic: &Topic) -> Result<Box<dyn Membership>, TransportError> {
         let session = self.signaling.join(topic).await?;
-        let sockets = Sockets::new(self.options.socket_buffer_bytes, self.network.clone());
+        let sockets =
+            Sockets::new(self.options.socket_buffer_bytes, self.network.clone(), self.spawner.clone());
         let stack = Arc::new(Stack::new(self.options.clone(), sockets));
-        Ok(Box::new(Member::new(stack, session, self.random.clone())))
+        Ok(Box::new(Member::new(stack, session, self.random.clone(), &self.spawner)))
     }
 }

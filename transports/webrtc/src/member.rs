@@ -17,6 +17,7 @@ use crate::mesh::{CallId, Effect, Mesh};
 use crate::options::IceServer;
 use crate::random::Random;
 use crate::signaling::{SignalingEvent, SignalingSession};
+use crate::spawn::Spawner;
 use crate::stack::Stack;
 
 /// The most events of all calls that wait for the member. Calls wait while there are more.
@@ -48,7 +49,12 @@ struct OffersState {
 }
 
 impl Member {
-    pub(crate) fn new(stack: Arc<Stack>, session: Box<dyn SignalingSession>, random: Random) -> Self {
+    pub(crate) fn new(
+        stack: Arc<Stack>,
+        session: Box<dyn SignalingSession>,
+        random: Random,
+        spawner: &Spawner,
+    ) -> Self {
         let leave = CancellationToken::new();
         let offers = Arc::new(Offers::default());
         let (redials, redialed) = mpsc::channel(REDIALS_WAITING_MAX);
@@ -66,8 +72,9 @@ impl Member {
             events,
             redialed,
             offers: offers.clone(),
+            spawner: spawner.clone(),
         };
-        tokio::spawn(task.run(leave.clone()));
+        spawner.spawn(task.run(leave.clone()));
         Self { offers, redials, _leave: leave.drop_guard() }
     }
 }
@@ -135,6 +142,7 @@ struct Task {
     events: mpsc::Receiver<(CallId, CallEvent)>,
     redialed: mpsc::Receiver<PeerAddress>,
     offers: Arc<Offers>,
+    spawner: Spawner,
 }
 
 impl Task {
@@ -255,7 +263,7 @@ impl Task {
         self.calls.insert(id, input);
         let (stack, ice_servers) = (self.stack.clone(), self.ice_servers.clone());
         let call = Call { id, stack, ice_servers, inputs, events: self.told.clone() };
-        tokio::spawn(call.run(beginning));
+        self.spawner.spawn(call.run(beginning));
     }
 
     fn tell(&mut self, call: CallId, input: CallInput) {

@@ -16,15 +16,17 @@ use webrtc::runtime::{
     TokioRuntime, Transmit,
 };
 
+use crate::spawn::Spawner;
+
 /// Makes the UDP sockets of connections. [`WebRtc`](crate::WebRtc) has one of its own; this is for simulators.
 pub trait UdpNetwork: Send + Sync + 'static {
-    /// The socket that stands for `local`, an address of this machine to which a real socket could be bound.
+    /// The socket that stands for `local`, an address of this machine that no other socket has as long as this one lives.
     ///
     /// Called within the tokio runtime on which the connection lives.
     fn socket(&self, local: SocketAddr) -> io::Result<Arc<dyn UdpSocket>>;
 }
 
-/// A UDP socket of a [`UdpNetwork`].
+/// A UDP socket of a [`UdpNetwork`]. Dropped when its connection is over.
 pub trait UdpSocket: Send + Sync + 'static {
     /// Sends a datagram, or wakes the task of `context` once it may be tried again.
     fn poll_send(
@@ -62,17 +64,18 @@ const SLEEP_WHILE_CONNECTING_MAX: Duration = Duration::from_millis(2);
 pub(crate) struct Sockets {
     buffer_bytes: usize,
     network: Option<Arc<dyn UdpNetwork>>,
+    spawner: Spawner,
     is_connecting: AtomicBool,
 }
 
 impl Sockets {
-    pub(crate) fn new(buffer_bytes: usize, network: Option<Arc<dyn UdpNetwork>>) -> Self {
-        Self { buffer_bytes, network, is_connecting: AtomicBool::new(false) }
+    pub(crate) fn new(buffer_bytes: usize, network: Option<Arc<dyn UdpNetwork>>, spawner: Spawner) -> Self {
+        Self { buffer_bytes, network, spawner, is_connecting: AtomicBool::new(false) }
     }
 
     /// The same for another connection.
     pub(crate) fn another(&self) -> Self {
-        Self::new(self.buffer_bytes, self.network.clone())
+        Self::new(self.buffer_bytes, self.network.clone(), self.spawner.clone())
     }
 
     /// Whether sleep is to be short.
@@ -110,14 +113,13 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Runtime for Sockets {
     fn spawn(&self, future: BoxFuture<'static, ()>) -> Box<dyn JoinHandle> {
-        TokioRuntime.spawn(future)
+        self.spawner.spawn_for_stack(future)
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         if let Some(network) = &self.network {
             let local = socket.local_addr()?;
-            drop(socket);
-            return Ok(Arc::new(Simulated { local, socket: network.socket(local)? }));
+            return Ok(Arc::new(Simulated { local, socket: network.socket(local)?, _reserved: socket }));
         }
         enlarge(&socket, self.buffer_bytes);
         Ok(Arc::new(Lossy(TokioRuntime.wrap_udp_socket(socket)?)))
@@ -193,6 +195,8 @@ struct Simulated {
     /// What the stack bound: it knows the socket by this address.
     local: SocketAddr,
     socket: Arc<dyn UdpSocket>,
+    /// Keeps the address from being given to another.
+    _reserved: std::net::UdpSocket,
 }
 
 impl fmt::Debug for Simulated {

@@ -3,7 +3,9 @@
 mod session;
 
 use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 
 use super::{Signaling, SignalingSession};
 use crate::random::Random;
+use crate::spawn::Spawner;
 use session::Session;
 
 /// A server that peers of a room meet at, as a client sees it.
@@ -38,6 +41,7 @@ pub struct WebSocketSignaling<C = Tcp> {
     network_check: Duration,
     connect: Arc<C>,
     random: Random,
+    spawner: Spawner,
 }
 
 /// When to connect to the server again, and when it counts as gone.
@@ -149,6 +153,7 @@ impl<C: Connect> WebSocketSignaling<C> {
             network_check: Duration::from_secs(3),
             connect: Arc::new(connect),
             random: Random::system(),
+            spawner: Spawner::Tokio,
         })
     }
 
@@ -190,6 +195,16 @@ impl<C: Connect> WebSocketSignaling<C> {
         Self { random: Random::new(fill), ..self }
     }
 
+    /// Runs all tasks by `spawn` in place of tokio, as a simulator wants it: dropping the tasks that it was given ends memberships as the
+    /// end of a process does.
+    #[must_use]
+    pub fn spawn_by(
+        self,
+        spawn: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync + 'static,
+    ) -> Self {
+        Self { spawner: Spawner::simulator(spawn), ..self }
+    }
+
     fn tls(&self) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         ClientConfig::builder_with_provider(provider)
@@ -225,6 +240,7 @@ impl<C: Connect> Signaling for WebSocketSignaling<C> {
             network_check: self.network_check,
             connect: self.connect.clone(),
             random: self.random.clone(),
+            spawner: self.spawner.clone(),
         })))
     }
 }

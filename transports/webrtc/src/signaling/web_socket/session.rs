@@ -31,6 +31,7 @@ use crate::options::IceServer;
 use crate::random::Random;
 use crate::signal::{ConnectionId, PeerId, Signal};
 use crate::signaling::{SignalingEvent, SignalingSession};
+use crate::spawn::Spawner;
 
 /// The most events that wait for the member. Then the server waits.
 const EVENTS_WAITING_MAX: usize = 1024;
@@ -59,6 +60,7 @@ pub(super) struct Config<C> {
     pub(super) network_check: Duration,
     pub(super) connect: Arc<C>,
     pub(super) random: Random,
+    pub(super) spawner: Spawner,
 }
 
 /// What the member holds.
@@ -79,8 +81,9 @@ impl Session {
         let leave = CancellationToken::new();
         let (told, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let (outgoing, signals) = mpsc::channel(SIGNALS_WAITING_MAX);
+        let spawner = config.spawner.clone();
         let client = Client { network: Watch::new(config.network_check), config, told, signals, failures: 0 };
-        tokio::spawn(client.run(leave.clone()));
+        spawner.spawn(client.run(leave.clone()));
         Self { events, outgoing, _leave: leave.drop_guard() }
     }
 }
