@@ -56,7 +56,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn start_logging(settings: &Settings, command: &Command) -> Result<(), Failure> {
-    let default = if matches!(command, Command::Serve) { "info" } else { "warn" };
+    // What the WebRTC stack has to say is for its authors, or comes as an event of the room as well.
+    let default = if matches!(command, Command::Serve) { "info,rtc=off,webrtc=off" } else { "warn" };
     let filter = settings.log.as_deref().unwrap_or(default);
     let filter =
         EnvFilter::try_new(filter).map_err(|error| Failure::Value(format!("the log filter: {error}")))?;
