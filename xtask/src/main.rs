@@ -38,6 +38,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Proves what peers promise as processes over WebRTC, at full size: 100,000 documents, kills, a link that is down for a
+    /// minute. Takes minutes; the tests run the same with less
+    Prove {
+        /// Passed on to the tests, for example a part of a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Runs the benchmarks
     #[command(disable_help_flag = true)]
     Bench {
@@ -73,6 +80,13 @@ fn main() -> anyhow::Result<()> {
             if needs::provide_wishes() {
                 command.env("BROWSER_TESTS", "required");
             }
+            run(command)
+        }
+        Task::Prove { arguments } => {
+            needs::provide(Scope::Everything)?;
+            let mut command = Command::new(cargo_program());
+            command.args(["test", "--workspace", "--all-features", "--test", "proofs", "--"]).args(arguments);
+            command.env("DOCUMENTS", "100000").env("OUTAGE_SECONDS", "60");
             run(command)
         }
         Task::Fuzz { arguments } => {
