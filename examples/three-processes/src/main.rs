@@ -82,7 +82,7 @@ fn story(directory: &Path, storage: &str) -> anyhow::Result<()> {
     import(directory, &mut peers, &catalogue)?;
     edit_without_the_server(&mut signaling, &mut peers, uncontested)?;
     let missed = kill_tokyo(&mut peers, contested, uncontested)?;
-    come_back(&mut peers, missed, catalogue.len())?;
+    come_back(&mut peers, &missed, catalogue.len())?;
     let held = settle(&mut peers)?;
 
     for peer in &mut peers {
@@ -278,7 +278,7 @@ fn write_until(
     bail!("tokyo has written everything before it was killed")
 }
 
-fn come_back(peers: &mut [Peer], missed: Missed, documents: usize) -> anyhow::Result<()> {
+fn come_back(peers: &mut [Peer], missed: &Missed, documents: usize) -> anyhow::Result<()> {
     chapter(5, "tokyo comes back");
     shell("peerloom-peer --data tokyo serve");
     let begun = Instant::now();
