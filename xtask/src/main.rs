@@ -25,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Shows Peerloom at work: three replicas, 1,707 real documents, conflicts, a crash
+    /// Shows Peerloom at work: three replicas, 1,707 real documents, conflicts, a crash; `--webrtc` in three processes
     #[command(disable_help_flag = true)]
     Demo {
         /// Passed on to the demo; `--help` lists its options
@@ -35,6 +35,13 @@ enum Task {
     /// Runs every test, after checking that what the build needs is there
     Test {
         /// Passed on to `cargo test --workspace --all-features`, for example a part of a test's name
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Proves what peers promise as processes over WebRTC, at full size: 100,000 documents, kills, a link that is down for a
+    /// minute. Takes minutes; the tests run the same with less
+    Prove {
+        /// Passed on to the tests, for example a part of a test's name
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -65,13 +72,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
-        Task::Demo { arguments } if arguments.iter().any(|argument| argument.ends_with("rocksdb")) => {
-            run_of_everything("earthquakes", &arguments)
-        }
-        Task::Demo { arguments } => {
-            needs::provide(Scope::Basic)?;
-            cargo(&["run", "--package", "earthquakes", "--"], &arguments)
-        }
+        Task::Demo { arguments } => demo(arguments),
         Task::Test { arguments } => {
             needs::provide(Scope::Everything)?;
             let mut command = Command::new(cargo_program());
@@ -79,6 +80,13 @@ fn main() -> anyhow::Result<()> {
             if needs::provide_wishes() {
                 command.env("BROWSER_TESTS", "required");
             }
+            run(command)
+        }
+        Task::Prove { arguments } => {
+            needs::provide(Scope::Everything)?;
+            let mut command = Command::new(cargo_program());
+            command.args(["test", "--workspace", "--all-features", "--test", "proofs", "--"]).args(arguments);
+            command.env("DOCUMENTS", "100000").env("OUTAGE_SECONDS", "60");
             run(command)
         }
         Task::Fuzz { arguments } => {
@@ -98,12 +106,38 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// Runs the demo: in one process, which is quick to build, or in three.
+fn demo(arguments: Vec<String>) -> anyhow::Result<()> {
+    let (webrtc, others): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|argument| argument == "--webrtc");
+    let program = if webrtc.is_empty() { "earthquakes" } else { "three-processes" };
+    if others.iter().any(|argument| argument.ends_with("rocksdb")) {
+        return run_of_everything(program, &others);
+    }
+    needs::provide(Scope::Basic)?;
+    if webrtc.is_empty() {
+        return cargo(&["run", "--package", program, "--"], &others);
+    }
+    let packages = ["peerloom-peer", "peerloom-signaling", program];
+    let build: Vec<&str> = ["build", "--bins"]
+        .into_iter()
+        .chain(packages.iter().flat_map(|package| ["--package", package]))
+        .collect();
+    cargo(&build, &[])?;
+    run_built(program, &others)
+}
+
 /// Builds the whole workspace, as the tests do, and runs one of its programs.
 ///
 /// A build of that program's package alone would choose other features for what bindgen depends on, and compile RocksDB again.
 fn run_of_everything(program: &str, arguments: &[String]) -> anyhow::Result<()> {
     needs::provide(Scope::Everything)?;
     cargo(&["build", "--workspace", "--all-features", "--bins"], &[])?;
+    run_built(program, arguments)
+}
+
+/// Runs a program that was built, and lies beside this one.
+fn run_built(program: &str, arguments: &[String]) -> anyhow::Result<()> {
     let this = env::current_exe().context("where this program lies")?;
     let mut command = Command::new(this.with_file_name(format!("{program}{}", env::consts::EXE_SUFFIX)));
     command.args(arguments);

@@ -56,6 +56,8 @@ pub(crate) struct Mesh {
     /// This side's id now, and the first that it had.
     own: Option<PeerId>,
     member: Option<PeerId>,
+    /// The network has changed since this side joined, and what it sent to the server then may be lost.
+    moved: bool,
     contacts: BTreeMap<PeerId, Contact>,
     /// Which contact has an address at present.
     addresses: BTreeMap<PeerAddress, PeerId>,
@@ -91,6 +93,8 @@ struct Call {
     address: PeerAddress,
     /// Whom its signals go to. `None` once they have left.
     peer: Option<PeerId>,
+    /// As whom the other side knows this one.
+    known_as: Option<PeerId>,
     replaces: Option<ConnectionId>,
     open: bool,
     /// Hears nothing.
@@ -119,6 +123,7 @@ impl Mesh {
             random,
             own: None,
             member: None,
+            moved: false,
             contacts: BTreeMap::new(),
             addresses: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -170,6 +175,11 @@ impl Mesh {
         self.lost(now);
         self.member.get_or_insert_with(|| own.clone());
         self.own = Some(own);
+        if std::mem::take(&mut self.moved) {
+            for line in self.lines.values() {
+                self.calls.get_mut(line).expect("a line is a call").wants_way = true;
+            }
+        }
         for peer in peers {
             self.peer_joined(peer, now);
         }
@@ -249,6 +259,7 @@ impl Mesh {
             Signal::Unknown => {}
             signal => {
                 let Some(call) = self.call_of(from, connection) else { return };
+                self.recognize(from, call, now);
                 match &signal {
                     Signal::Answer { peerloom: Some(claim), .. } if !self.calls[&call].open => {
                         self.claim(from, claim);
@@ -324,6 +335,7 @@ impl Mesh {
 
     /// The addresses of this machine are others than before.
     pub(crate) fn network_changed(&mut self, now: Duration) {
+        self.moved = true;
         for line in self.lines.values().copied().collect::<Vec<_>>() {
             self.wants_way(line, now);
         }
@@ -358,8 +370,9 @@ impl Mesh {
         let address = contact.address.clone();
         let line = self.lines.get(&address).map(|line| &self.calls[line]);
         let replaces = claim.as_ref().and_then(|claim| claim.replaces.as_ref());
-        if let Some(Call { connection: Some(known), peer, .. }) = line
-            && peer.as_ref() != Some(from)
+        // Who offers may not know that this is the other end of a connection that they have, because it is under a new id.
+        if let Some(Call { connection: Some(known), peer, known_as, .. }) = line
+            && (peer.as_ref() != Some(from) || *known_as != self.own)
             && replaces != Some(known)
             && let Some(member) = self.member.clone()
         {
@@ -397,7 +410,11 @@ impl Mesh {
     /// Whoever knows the connection is its other end, whatever the id.
     fn recognize(&mut self, from: &PeerId, line: CallId, now: Duration) {
         let call = self.calls.get_mut(&line).expect("a line is a call");
-        if call.peer.as_ref() == Some(from) || !call.open {
+        if !call.open {
+            return;
+        }
+        call.known_as = self.own.clone();
+        if call.peer.as_ref() == Some(from) {
             return;
         }
         call.peer = Some(from.clone());
@@ -440,8 +457,9 @@ impl Mesh {
             Some(connection) => {
                 let call = *self.connections.get(connection)?;
                 let Call { peer, open, .. } = &self.calls[&call];
-                // An open one whose other end has left may be heard again under another id.
-                (peer.as_ref() == Some(from) || (*open && peer.is_none())).then_some(call)
+                // The other end of an open one may be heard under another id, even before the server knows that it lost the
+                // one before.
+                (peer.as_ref() == Some(from) || *open).then_some(call)
             }
             None => self.contacts[from].call,
         }
@@ -491,6 +509,7 @@ impl Mesh {
             caller,
             address: contact.address.clone(),
             peer: Some(peer.clone()),
+            known_as: self.own.clone(),
             replaces: contact.replaces.clone().filter(|_| caller),
             open: false,
             disturbed: false,

@@ -187,6 +187,46 @@ fn connected_peers_recognize_each_other_after_the_server_has_restarted() {
 }
 
 #[test]
+fn who_moves_keeps_the_connection_though_the_server_still_lists_the_former_id() {
+    // The one who moves was called or called, and will be the larger or the smaller one.
+    for (ids, new_id) in [(["b", "c"], "d"), (["b", "a"], "d"), (["b", "c"], "a"), (["b", "a"], "0")] {
+        let mut room = Room::joined(&ids);
+        let (caller, called) = if ids[0] < ids[1] { (0, 1) } else { (1, 0) };
+        room.open(caller, called);
+        let line = room.peers[caller].dialed[0];
+        room.deaf = true;
+        room.peers[1].mesh.network_changed(room.now);
+        room.settle();
+        room.pass(2 * ASK_EVERY);
+        room.peers[caller].restarted.clear();
+
+        room.deaf = false;
+        let (now, new) = (room.now, PeerId::new(new_id));
+        let [stays, moves] = &mut room.peers[..] else { panic!("there are two") };
+        moves.mesh.lost(now);
+        moves.id = new.clone();
+        moves.mesh.joined(new.clone(), &[PeerId::new(ids[0]), PeerId::new(ids[1])], now);
+        stays.mesh.peer_joined(&new, now);
+        room.settle();
+        assert!(room.peers[caller].restarted.contains(&line), "another way is looked for, {ids:?} {new_id}");
+        for peer in &room.peers {
+            assert!(peer.answered.len() <= 1, "nobody answers again, {ids:?} {new_id}");
+        }
+        assert!(!room.peers[caller].closed.contains(&line));
+        // The former id goes at last, and takes nothing with it.
+        let stays = &mut room.peers[0].mesh;
+        stays.peer_left(&PeerId::new(ids[1]), now);
+        assert!(stays.line(&PeerAddress::new(ids[1])).is_some());
+        let moves = &mut room.peers[1].mesh;
+        let of_stays = moves.line(&PeerAddress::new(ids[0])).expect("it lives on");
+        moves.disturbed(of_stays, now);
+        room.settle();
+        room.pass(2 * ASK_EVERY);
+        assert!(room.peers[caller].restarted.len() >= 2, "it can be asked for again, {ids:?} {new_id}");
+    }
+}
+
+#[test]
 fn who_has_lost_the_connection_that_the_other_still_has_says_so_and_is_answered() {
     for ids in [["y", "z"], ["z", "y"]] {
         let mut room = Room::joined(&["a", "b"]);

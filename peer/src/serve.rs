@@ -1,0 +1,130 @@
+//! Serving a peer: its rooms, its control socket, and how both end.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::select_all;
+use peerloom::{RoomEvent, WebRtc, WebSocketSignaling};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::connect;
+use crate::control::{self, Listener};
+use crate::failure::Failure;
+use crate::peer::{Joined, Peer};
+use crate::settings::{RoomSettings, Settings};
+
+/// Runs the peer until `stop`.
+pub(crate) async fn serve(settings: &Settings, stop: &CancellationToken) -> Result<(), Failure> {
+    let rooms = settings.room()?;
+    if connect(settings).await?.is_some() {
+        return Err(Failure::AlreadyServed { socket: settings.socket.clone() });
+    }
+    let peer = Arc::new(Peer::open(settings).await?);
+    let served = while_open(settings, &rooms, &peer, stop).await;
+    // Says farewell to the peers, and waits for the commits that are under way.
+    let closed = peer.node.close().await;
+    served?;
+    closed?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn while_open(
+    settings: &Settings,
+    rooms: &RoomSettings,
+    peer: &Arc<Peer>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let listener = bind(&settings.socket)?;
+    let joined = join(rooms, peer).await?;
+    let mut ends = Vec::new();
+    for Joined { signaling, room, .. } in &joined {
+        ends.push(Box::pin(follow(signaling.clone(), room.events())));
+    }
+    peer.joined(joined);
+    tracing::info!(
+        replica = %peer.node.replica_id(),
+        storage = %settings.storage,
+        data = %settings.data.display(),
+        socket = %settings.socket.display(),
+        "serving"
+    );
+    let stop_clients = CancellationToken::new();
+    let clients = tokio::spawn(control::serve(listener, peer.clone(), stop_clients.clone()));
+    let ended = tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        (signaling, ..) = select_all(ends) => Err(Failure::RoomEnded { signaling }),
+    };
+    tracing::info!("stopping");
+    stop_clients.cancel();
+    // Fails if it panicked, and then nothing is left to be waited for.
+    let _ = clients.await;
+    ended
+}
+
+fn bind(path: &Path) -> Result<Listener, Failure> {
+    Listener::bind(path).map_err(|source| Failure::Bind { path: path.to_owned(), source })
+}
+
+async fn join(settings: &RoomSettings, peer: &Peer) -> Result<Vec<Joined>, Failure> {
+    if settings.key.is_none() {
+        tracing::warn!(
+            "NO KEY: whoever knows the topic and reaches the signaling server can join and read everything"
+        );
+    }
+    let mut joined = Vec::new();
+    for url in &settings.signaling {
+        let mut signaling = WebSocketSignaling::new(url)?;
+        if let Some(token) = settings.token.clone() {
+            signaling = signaling.token_from(move || {
+                token.read().unwrap_or_else(|error| {
+                    tracing::error!(%error, "the signaling token cannot be read");
+                    String::new()
+                })
+            });
+        }
+        let mut builder = peer.node.room(&settings.topic);
+        for opened in &peer.collections {
+            builder = builder.share(&opened.collection);
+        }
+        if let Some(key) = &settings.key {
+            builder = builder.key(key.clone());
+        }
+        if let Some(peers_max) = settings.peers_max {
+            builder = builder.peers_max(peers_max.get());
+        }
+        let room = builder.join(WebRtc::with_options(signaling, settings.connections.clone())).await?;
+        joined.push(Joined { topic: settings.topic.clone(), signaling: url.clone(), room });
+    }
+    Ok(joined)
+}
+
+/// Writes into the log what happens in a room. Returns the server's URL when the room has ended.
+async fn follow(signaling: String, mut events: peerloom::Events) -> String {
+    while let Some(event) = events.next().await {
+        log(&event);
+    }
+    signaling
+}
+
+fn log(event: &RoomEvent) {
+    use tracing::{debug, info, warn};
+    match event {
+        RoomEvent::PeerJoined { peer, address } => info!(%peer, %address, "a peer has joined"),
+        RoomEvent::PeerLeft { peer, reason } => info!(%peer, %reason, "a peer has left"),
+        RoomEvent::CaughtUp { peer } => info!(%peer, "caught up with a peer"),
+        RoomEvent::ConnectionFailed { address, reason } => info!(%address, %reason, "a connection failed"),
+        RoomEvent::Refused { address, reason, by_peer } => warn!(%address, %reason, by_peer, "refused"),
+        RoomEvent::Shared { peer, collection } => debug!(%peer, %collection, "a collection is shared"),
+        RoomEvent::Conflict { collection, id, versions } => {
+            debug!(%collection, %id, versions, "versions stand beside each other");
+        }
+        RoomEvent::IdentityChanged { replica } => {
+            warn!(%replica, "a copy of this peer is alive; this one has a new id")
+        }
+        RoomEvent::Missed { events } => debug!(events, "events were missed"),
+        other => warn!(event = ?other, "something to look at"),
+    }
+}

@@ -1,0 +1,434 @@
+//! The settings of the program: flags, then environment variables, then a TOML file, then defaults.
+//!
+//! Each setting has one name: `--dead-after-seconds`, `PEERLOOM_DEAD_AFTER_SECONDS`, and `dead_after_seconds` in the file.
+//! Secrets are never flags, because everybody on a machine can read those: they come from a file or from the environment.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use peerloom::webrtc::{IceServer, Interfaces, Mdns, Options};
+use peerloom::{CollectionName, InvalidName, TopicKey};
+use serde::Deserialize;
+
+/// What the names of all environment variables begin with.
+pub(crate) const VARIABLE_PREFIX: &str = "PEERLOOM_";
+
+/// The collection of those who name none.
+const DEFAULT_COLLECTION: &str = "documents";
+
+/// Why the program does not know what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SettingsError {
+    #[error("settings file {}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("settings file {}", path.display())]
+    Malformed { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("to join a room it takes a {0}: set it by a flag, a variable or in the file")]
+    Missing(&'static str),
+    #[error("{name}: {}", path.display())]
+    SecretUnreadable { name: &'static str, path: PathBuf, source: io::Error },
+    #[error("{0} is not UTF-8, or empty")]
+    SecretMalformed(&'static str),
+    #[error("the key is not 64 hexadecimal digits")]
+    Key,
+    #[error("the collection {0} is named twice")]
+    CollectionTwice(CollectionName),
+    #[error("dead_after_seconds is less than {min}")]
+    DeadAfter { min: u64 },
+}
+
+/// The settings as they may be given, each of them or not.
+#[derive(Args, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Given {
+    /// A TOML file with these settings, named as the flags are, with _ for -. Flags and variables come first.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    #[serde(skip)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The directory of this peer: its documents and its control socket [default: peerloom-data]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Settings")]
+    data: Option<PathBuf>,
+
+    /// How documents are kept in it [default: fjall]
+    #[arg(long, global = true, value_enum, value_name = "KIND", help_heading = "Settings")]
+    storage: Option<StorageKind>,
+
+    /// The collections, as NAME or NAME=HANDLER, with commas between them. The handlers are last-write-wins and
+    /// field-wise, which keeps concurrent edits of different fields; all peers should use the same [default: documents]
+    #[arg(
+        long,
+        global = true,
+        value_delimiter = ',',
+        value_name = "NAME[=HANDLER]",
+        help_heading = "Settings"
+    )]
+    collections: Option<Vec<CollectionSetting>>,
+
+    /// The socket through which other commands reach a peer that is being served [default: control.sock in the directory]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Settings")]
+    socket: Option<PathBuf>,
+
+    /// Which log lines to write to standard error: off, error, warn, info, debug or trace, also by module [default: info
+    /// for serve, warn for others]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Settings")]
+    log: Option<String>,
+
+    /// How to write log lines [default: text]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Settings")]
+    log_format: Option<LogFormat>,
+
+    /// The topic: peers with the same one meet
+    #[arg(long, global = true, value_name = "TOPIC", help_heading = "The room")]
+    topic: Option<String>,
+
+    /// A file with the topic's key, which all its peers prove to each other: 64 hexadecimal digits. Or PEERLOOM_KEY
+    #[arg(long, global = true, value_name = "FILE", help_heading = "The room")]
+    key_file: Option<PathBuf>,
+
+    /// The URL of the signaling server, such as wss://signaling.example.org. With several, commas between them, the topic
+    /// has a room at each
+    #[arg(long, global = true, value_delimiter = ',', value_name = "URL", help_heading = "The room")]
+    signaling: Option<Vec<String>>,
+
+    /// A file with the token that the signaling server asks for; read again whenever it is connected to. Or PEERLOOM_TOKEN
+    #[arg(long, global = true, value_name = "FILE", help_heading = "The room")]
+    token_file: Option<PathBuf>,
+
+    /// The most peers at a time in each room [default: 256]
+    #[arg(long, global = true, value_name = "COUNT", help_heading = "The room")]
+    peers_max: Option<NonZeroUsize>,
+
+    /// STUN servers, such as stun:stun.example.org:3478
+    #[arg(long, global = true, value_delimiter = ',', value_name = "URL", help_heading = "Connections")]
+    stun: Option<Vec<String>>,
+
+    /// TURN servers, such as turn:turn.example.org:3478?transport=udp, besides those that the signaling server hands out
+    #[arg(long, global = true, value_delimiter = ',', value_name = "URL", help_heading = "Connections")]
+    turn: Option<Vec<String>>,
+
+    /// The user name for the TURN servers
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connections")]
+    turn_username: Option<String>,
+
+    /// A file with the password for the TURN servers. Or PEERLOOM_TURN_PASSWORD
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connections")]
+    turn_password_file: Option<PathBuf>,
+
+    /// The addresses of this machine that connections come from and go to [default: all that others could reach]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "IP", help_heading = "Connections")]
+    bind: Option<Vec<IpAddr>>,
+
+    /// Whether to look up addresses that browsers hide behind mDNS names [default: ignore]
+    #[arg(long, global = true, value_enum, value_name = "WHAT", help_heading = "Connections")]
+    mdns: Option<MdnsSetting>,
+
+    /// After how long a silence a peer counts as gone [default: 30]
+    #[arg(long, global = true, value_name = "SECONDS", help_heading = "Connections")]
+    dead_after_seconds: Option<NonZeroU64>,
+}
+
+/// How documents are kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StorageKind {
+    /// On disk with fjall
+    #[default]
+    Fjall,
+    /// On disk with RocksDB
+    #[cfg(feature = "rocksdb")]
+    #[serde(rename = "rocksdb")]
+    #[value(name = "rocksdb")]
+    RocksDb,
+    /// In memory, as long as the peer is served
+    Memory,
+}
+
+impl fmt::Display for StorageKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Fjall => "fjall",
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb => "rocksdb",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum MdnsSetting {
+    /// Skip them
+    Ignore,
+    /// Look them up by multicast
+    Resolve,
+}
+
+/// What makes one view of concurrent writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Handler {
+    LastWriteWins,
+    FieldWise,
+}
+
+impl fmt::Display for Handler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::LastWriteWins => "last-write-wins",
+            Self::FieldWise => "field-wise",
+        })
+    }
+}
+
+/// A collection, written `NAME` or `NAME=HANDLER`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct CollectionSetting {
+    pub(crate) name: CollectionName,
+    pub(crate) handler: Handler,
+}
+
+/// Why something is not a collection.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum InvalidCollection {
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    #[error("there is no handler {0:?}: there are last-write-wins and field-wise")]
+    Handler(String),
+}
+
+impl FromStr for CollectionSetting {
+    type Err = InvalidCollection;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCollection> {
+        let (name, handler) = match text.split_once('=') {
+            None => (text, Handler::LastWriteWins),
+            Some((name, "last-write-wins")) => (name, Handler::LastWriteWins),
+            Some((name, "field-wise")) => (name, Handler::FieldWise),
+            Some((_, other)) => return Err(InvalidCollection::Handler(other.to_owned())),
+        };
+        Ok(Self { name: CollectionName::new(name)?, handler })
+    }
+}
+
+impl TryFrom<String> for CollectionSetting {
+    type Error = InvalidCollection;
+
+    fn try_from(text: String) -> Result<Self, InvalidCollection> {
+        text.parse()
+    }
+}
+
+/// The settings that are in force.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    given: Given,
+    pub(crate) data: PathBuf,
+    pub(crate) storage: StorageKind,
+    pub(crate) socket: PathBuf,
+    /// At least one.
+    pub(crate) collections: Vec<CollectionSetting>,
+    pub(crate) log: Option<String>,
+    pub(crate) log_format: LogFormat,
+}
+
+/// What it takes to join the rooms of a topic.
+pub(crate) struct RoomSettings {
+    pub(crate) topic: String,
+    pub(crate) key: Option<TopicKey>,
+    /// At least one.
+    pub(crate) signaling: Vec<String>,
+    pub(crate) token: Option<TokenSource>,
+    pub(crate) peers_max: Option<NonZeroUsize>,
+    pub(crate) connections: Options,
+}
+
+/// Where the token for the signaling server comes from.
+#[derive(Clone)]
+pub(crate) enum TokenSource {
+    Fixed(String),
+    /// Read for each connection, so that another program can renew it.
+    File(PathBuf),
+}
+
+impl TokenSource {
+    pub(crate) fn read(&self) -> Result<String, SettingsError> {
+        match self {
+            Self::Fixed(token) => Ok(token.clone()),
+            Self::File(path) => read_secret("token_file", path),
+        }
+    }
+}
+
+impl Settings {
+    /// Takes from the file what neither a flag nor a variable says, and puts defaults for the rest.
+    pub(crate) fn of(given: Given) -> Result<Self, SettingsError> {
+        let file = match &given.config {
+            None => Given::default(),
+            Some(path) => read_file(path)?,
+        };
+        let given = given.or(file);
+        let data = given.data.clone().unwrap_or_else(|| "peerloom-data".into());
+        let socket = given.socket.clone().unwrap_or_else(|| data.join("control.sock"));
+        let default_collection = || CollectionSetting {
+            name: CollectionName::new(DEFAULT_COLLECTION).expect("the default is a name"),
+            handler: Handler::LastWriteWins,
+        };
+        let mut collections = given.collections.clone().unwrap_or_default();
+        if collections.is_empty() {
+            collections.push(default_collection());
+        }
+        for (index, collection) in collections.iter().enumerate() {
+            if collections[..index].iter().any(|other| other.name == collection.name) {
+                return Err(SettingsError::CollectionTwice(collection.name.clone()));
+            }
+        }
+        Ok(Self {
+            storage: given.storage.unwrap_or_default(),
+            log: given.log.clone(),
+            log_format: given.log_format.unwrap_or_default(),
+            data,
+            socket,
+            collections,
+            given,
+        })
+    }
+
+    /// What it takes to join the rooms of the topic.
+    pub(crate) fn room(&self) -> Result<RoomSettings, SettingsError> {
+        let given = &self.given;
+        let signaling = given.signaling.clone().unwrap_or_default();
+        if signaling.is_empty() {
+            return Err(SettingsError::Missing("signaling URL"));
+        }
+        let token = match &given.token_file {
+            Some(path) => Some(TokenSource::File(path.clone())),
+            None => secret_variable("TOKEN")?.map(TokenSource::Fixed),
+        };
+        // Told now if there is none, and not when the first connection is made.
+        token.as_ref().map(TokenSource::read).transpose()?;
+        Ok(RoomSettings {
+            topic: given.topic.clone().ok_or(SettingsError::Missing("topic"))?,
+            key: secret("KEY", "key_file", given.key_file.as_deref())?
+                .map(|key| parse_key(&key))
+                .transpose()?,
+            signaling,
+            token,
+            peers_max: given.peers_max,
+            connections: self.connections()?,
+        })
+    }
+
+    fn connections(&self) -> Result<Options, SettingsError> {
+        let given = &self.given;
+        let mut options = Options::default();
+        if let Some(urls) = given.stun.clone().filter(|urls| !urls.is_empty()) {
+            options.ice_servers.push(IceServer { urls, ..IceServer::default() });
+        }
+        if let Some(urls) = given.turn.clone().filter(|urls| !urls.is_empty()) {
+            let password =
+                secret("TURN_PASSWORD", "turn_password_file", given.turn_password_file.as_deref())?;
+            let username = given.turn_username.clone().unwrap_or_default();
+            options.ice_servers.push(IceServer { urls, username, credential: password.unwrap_or_default() });
+        }
+        if let Some(addresses) = given.bind.as_ref().filter(|addresses| !addresses.is_empty()) {
+            let addresses = addresses.iter().map(|address| SocketAddr::new(*address, 0));
+            options.interfaces = Interfaces::Addresses(addresses.collect());
+        }
+        if let Some(MdnsSetting::Resolve) = given.mdns {
+            options.mdns = Mdns::Resolve;
+        }
+        if let Some(seconds) = given.dead_after_seconds {
+            options.dead_after = Duration::from_secs(seconds.get());
+            let min = 2 * options.keep_alive;
+            if options.dead_after < min {
+                return Err(SettingsError::DeadAfter { min: min.as_secs() });
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl Given {
+    fn or(self, other: Self) -> Self {
+        Self {
+            config: self.config,
+            data: self.data.or(other.data),
+            storage: self.storage.or(other.storage),
+            collections: self.collections.or(other.collections),
+            socket: self.socket.or(other.socket),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
+            topic: self.topic.or(other.topic),
+            key_file: self.key_file.or(other.key_file),
+            signaling: self.signaling.or(other.signaling),
+            token_file: self.token_file.or(other.token_file),
+            peers_max: self.peers_max.or(other.peers_max),
+            stun: self.stun.or(other.stun),
+            turn: self.turn.or(other.turn),
+            turn_username: self.turn_username.or(other.turn_username),
+            turn_password_file: self.turn_password_file.or(other.turn_password_file),
+            bind: self.bind.or(other.bind),
+            mdns: self.mdns.or(other.mdns),
+            dead_after_seconds: self.dead_after_seconds.or(other.dead_after_seconds),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Given, SettingsError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|source| SettingsError::Malformed { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// A secret from the file, or else from the environment.
+fn secret(
+    variable: &'static str,
+    setting: &'static str,
+    file: Option<&Path>,
+) -> Result<Option<String>, SettingsError> {
+    match file {
+        Some(path) => read_secret(setting, path).map(Some),
+        None => secret_variable(variable),
+    }
+}
+
+/// What a file holds, without the line's end.
+fn read_secret(name: &'static str, path: &Path) -> Result<String, SettingsError> {
+    let unreadable = |source| SettingsError::SecretUnreadable { name, path: path.to_owned(), source };
+    let secret = fs::read(path).map_err(unreadable)?;
+    match str::from_utf8(secret.trim_ascii()) {
+        Ok(secret) if !secret.is_empty() => Ok(secret.to_owned()),
+        _ => Err(SettingsError::SecretMalformed(name)),
+    }
+}
+
+fn secret_variable(variable: &'static str) -> Result<Option<String>, SettingsError> {
+    let Some(secret) = std::env::var_os(format!("{VARIABLE_PREFIX}{variable}")) else { return Ok(None) };
+    let secret = secret.into_string().ok().filter(|secret| !secret.is_empty());
+    secret.map(Some).ok_or(SettingsError::SecretMalformed(variable))
+}
+
+fn parse_key(text: &str) -> Result<TopicKey, SettingsError> {
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| SettingsError::Key)?;
+    Ok(TopicKey::new(bytes.try_into().map_err(|_| SettingsError::Key)?))
+}
