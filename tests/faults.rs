@@ -173,7 +173,7 @@ async fn no_page_is_committed_after_one_that_failed() {
     // No commit holds more than four pages.
     for commits in 0..10 {
         let cluster = about_to_pull(async |cluster| {
-            cluster.members[1].disk.fail_commit_after(commits, Fate::NotApplied)
+            cluster.members[1].disk.fail_commit_after(commits, Fate::NotApplied);
         })
         .await;
         let disk = &cluster.members[1].disk;

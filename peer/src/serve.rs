@@ -116,13 +116,16 @@ fn log(event: &RoomEvent) {
         RoomEvent::PeerLeft { peer, reason } => info!(%peer, %reason, "a peer has left"),
         RoomEvent::CaughtUp { peer } => info!(%peer, "caught up with a peer"),
         RoomEvent::ConnectionFailed { address, reason } => info!(%address, %reason, "a connection failed"),
-        RoomEvent::Refused { address, reason, by_peer } => warn!(%address, %reason, by_peer, "refused"),
+        RoomEvent::Refused { address, peer, reason, by_peer } => {
+            let peer = peer.map(tracing::field::display);
+            warn!(%address, peer, %reason, by_peer, "refused");
+        }
         RoomEvent::Shared { peer, collection } => debug!(%peer, %collection, "a collection is shared"),
         RoomEvent::Conflict { collection, id, versions } => {
             debug!(%collection, %id, versions, "versions stand beside each other");
         }
         RoomEvent::IdentityChanged { replica } => {
-            warn!(%replica, "a copy of this peer is alive; this one has a new id")
+            warn!(%replica, "a copy of this peer is alive; this one has a new id");
         }
         RoomEvent::Missed { events } => debug!(events, "events were missed"),
         other => warn!(event = ?other, "something to look at"),

@@ -34,7 +34,10 @@ pub(crate) async fn export(
     file.persist(&path).map_err(|error| failed(error.error))?;
     match output.format() {
         Format::Json => output.line(&serde_json::json!({ "exported": exported })),
-        Format::Text => Ok(eprintln!("{exported} documents exported")),
+        Format::Text => {
+            eprintln!("{exported} documents exported");
+            Ok(())
+        }
     }
 }
 

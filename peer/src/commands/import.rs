@@ -90,9 +90,13 @@ pub(crate) async fn import(
     match output.format() {
         Format::Json => output.line(&serde_json::json!({ "imported": imported, "skipped": skipped })),
         Format::Text if skipped > 0 => {
-            Ok(eprintln!("{imported} documents imported, {skipped} lines left out"))
+            eprintln!("{imported} documents imported, {skipped} lines left out");
+            Ok(())
         }
-        Format::Text => Ok(eprintln!("{imported} documents imported")),
+        Format::Text => {
+            eprintln!("{imported} documents imported");
+            Ok(())
+        }
     }
 }
 

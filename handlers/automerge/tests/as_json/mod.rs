@@ -32,8 +32,7 @@ impl ConflictHandler for AsJson {
     }
 
     fn annotate(&self, seen: Option<&State>, next: &State, dot: Dot) -> Bytes {
-        let mut document =
-            seen.and_then(|seen| AutoCommit::load(&seen.annotations).ok()).unwrap_or_else(AutoCommit::new);
+        let mut document = seen.and_then(|seen| AutoCommit::load(&seen.annotations).ok()).unwrap_or_default();
         if !next.deleted {
             let Ok(Value::Object(fields)) = json::parse(&next.body) else { return Bytes::new() };
             let name = [dot.stamp.number(), dot.incarnation.number()].map(u64::to_be_bytes).concat();
