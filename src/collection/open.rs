@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::handle::Collection;
 use super::shared::Shared;
-use super::writer::{Caught, REQUESTS_MAX, Request, Writer};
+use super::writer::{Caught, Decision, REQUESTS_MAX, Request, Writer};
 use crate::environment::random_u64;
 use crate::error::{Error, OpenError};
 use crate::node::{Node, NodeCore};
@@ -94,6 +94,11 @@ impl Core {
         self.ask(|reply| Request::Apply { page, peer, reply }).await
     }
 
+    /// Has something decided and committed. It hears itself of what becomes of it.
+    pub(crate) async fn decide(&self, decision: Box<dyn Decision>) -> Result<(), Error> {
+        self.requests.send(Request::Decide { decision }).await.map_err(|_| Error::Closed)
+    }
+
     /// Waits for everything in flight and closes the store.
     pub(crate) async fn close(&self) -> Result<(), Error> {
         match self.ask(|reply| Request::Close { reply }).await {
@@ -153,7 +158,8 @@ impl OpenCollections {
         let snapshot = replica.snapshot().clone();
         let shared = Arc::new(Shared::new(name.clone(), handler, environment, snapshot));
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        let writer = Writer { shared: shared.clone(), store: store.clone(), replica, requests: receiver };
+        let writer =
+            Writer { shared: shared.clone(), store: store.clone(), replica, requests: receiver, held: None };
         let span = tracing::info_span!("collection", name = %shared.name());
         node.spawn(writer.run().instrument(span));
         let core = Arc::new(Core { shared, store, schema_version, node: node.clone(), requests });

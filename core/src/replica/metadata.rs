@@ -9,6 +9,9 @@
 //! | `k` incarnation | the highest stamp known, 8 bytes |
 //! | `l` replica id, and for a filter `f` and its name | the checkpoint in that replica's feed, in CBOR |
 //! | `c` document id | nothing: the document is in conflict |
+//! | `past` | nothing: past views are kept |
+//! | `v` document id | the views that the document had before, in CBOR |
+//! | `x` … | what other dialects keep of their peers, which means nothing here |
 //!
 //! Numbers are big-endian, so that the order of keys is the order of numbers.
 
@@ -28,6 +31,7 @@ pub(super) const FORMAT: u32 = 1;
 pub(super) const FORMAT_KEY: &[u8] = b"format";
 pub(super) const END_KEY: &[u8] = b"end";
 pub(super) const HANDLER_KEY: &[u8] = b"handler";
+pub(super) const PAST_KEY: &[u8] = b"past";
 
 /// Metadata that cannot have been written by a replica: the store is damaged.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -45,7 +49,8 @@ pub(super) enum Entry {
     Handler(alloc::string::String),
     Begun(Sequence, Incarnation),
     Known(Incarnation, Stamp),
-    /// A checkpoint or a conflict, which are read when they are needed.
+    KeepsPastViews,
+    /// A checkpoint, a conflict, past views or another dialect's, which are read when they are needed.
     Other,
 }
 
@@ -67,7 +72,8 @@ pub(super) fn parse(key: &Bytes, value: &Bytes) -> Result<Entry, MalformedMetada
             let stamp = Stamp::new(number(value)?).map_err(|_| malformed())?;
             Ok(Entry::Known(Incarnation::new(number(incarnation)?), stamp))
         }
-        [b'l' | b'c', ..] => Ok(Entry::Other),
+        PAST_KEY => Ok(Entry::KeepsPastViews),
+        [b'l' | b'c' | b'v' | b'x', ..] => Ok(Entry::Other),
         _ => Err(malformed()),
     }
 }

@@ -5,6 +5,7 @@
 //! whether that worked. It reads and commits nothing itself.
 
 mod metadata;
+mod past;
 mod transaction;
 
 use alloc::string::String;
@@ -15,6 +16,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use metadata::{CONFLICT_PREFIX, MalformedMetadata, checkpoint_from_value, checkpoint_key};
+pub use past::{PAST_VIEWS_MAX, PastView, PastViews, past_views_key, view_digest};
 pub use transaction::{
     Applied, Committable, Condition, Notice, Outcome, Page, Resolver, Seen, Transaction, Write, WriteError,
     Written,
@@ -114,12 +116,22 @@ pub struct Replica {
     handler: Option<String>,
     last_write: Option<Now>,
     last_rotation: Option<Now>,
+    keeps_past_views: bool,
+    imports: Option<Imports>,
+}
+
+/// Who imports what peers without causality had before they met this replica.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Imports {
+    incarnation: Incarnation,
+    /// The last stamp handed out. They count from 1, so that an import never outranks a write.
+    last: u64,
 }
 
 impl Replica {
     /// The prefixes of the metadata that [`Replica::load`] starts from.
-    pub const LOADED_PREFIXES: [&'static [u8]; 5] =
-        [metadata::FORMAT_KEY, metadata::END_KEY, metadata::HANDLER_KEY, b"i", b"k"];
+    pub const LOADED_PREFIXES: [&'static [u8]; 6] =
+        [metadata::FORMAT_KEY, metadata::END_KEY, metadata::HANDLER_KEY, metadata::PAST_KEY, b"i", b"k"];
 
     /// Starts from the metadata of a store that was just opened: all entries with [`Replica::LOADED_PREFIXES`], in the order of
     /// their keys within each prefix. Others are passed over.
@@ -131,6 +143,7 @@ impl Replica {
         entries: impl IntoIterator<Item = (Bytes, Bytes)>,
     ) -> Result<Self, LoadError> {
         let (mut end, mut handler, mut begun, mut known) = (Sequence::ZERO, None, Vec::new(), Vec::new());
+        let mut keeps_past_views = false;
         for (key, value) in entries {
             match metadata::parse(&key, &value)? {
                 metadata::Entry::Format(found) if found > metadata::FORMAT => {
@@ -140,6 +153,7 @@ impl Replica {
                 metadata::Entry::Handler(id) => handler = Some(id),
                 metadata::Entry::Begun(first, incarnation) => begun.push((first, incarnation)),
                 metadata::Entry::Known(incarnation, stamp) => known.push((incarnation, stamp)),
+                metadata::Entry::KeepsPastViews => keeps_past_views = true,
                 metadata::Entry::Format(_) | metadata::Entry::Other => {}
             }
         }
@@ -153,12 +167,27 @@ impl Replica {
             knowledge: Arc::new(known.into_iter().collect()),
             history: Arc::new(History::new(begun)),
         };
-        Ok(Self { limits, snapshot, clock: Clock::default(), handler, last_write: None, last_rotation: None })
+        Ok(Self {
+            limits,
+            snapshot,
+            clock: Clock::default(),
+            handler,
+            last_write: None,
+            last_rotation: None,
+            keeps_past_views,
+            imports: None,
+        })
     }
 
     /// What everybody may know of it now.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Whether past views are kept: then a transaction must be given those of its documents, by
+    /// [`Transaction::with_past_views`].
+    pub fn keeps_past_views(&self) -> bool {
+        self.keeps_past_views
     }
 
     /// Whether the stored views were made by another handler and must be remade, with [`Self::remake`].
@@ -205,6 +234,7 @@ impl Replica {
     pub fn committed(&mut self, committable: Committable) {
         assert!(committable.end >= self.snapshot.end, "the changefeed never shrinks");
         self.snapshot.end = committable.end;
+        self.keeps_past_views |= committable.keeps_past_views;
         if let Some(history) = committable.history {
             self.snapshot.history = history;
         }
