@@ -38,10 +38,14 @@ pub use peerloom_in_process::{InProcess, Network};
 pub use peerloom_memory::Memory;
 #[cfg(feature = "rocksdb")]
 pub use peerloom_rocksdb::RocksDb;
+#[cfg(feature = "rxdb")]
+pub use peerloom_rxdb as rxdb;
 #[cfg(feature = "webrtc")]
 pub use peerloom_webrtc as webrtc;
 #[cfg(feature = "webrtc")]
 pub use peerloom_webrtc::{WebRtc, WebSocketSignaling};
+#[cfg(feature = "rxdb")]
+pub use room::RxdbBridge;
 pub use room::{Candidate, Events, Peer, PeerState, Retry, Room, RoomBuilder, RoomEvent, Sharing};
 
 pub use peerloom_core as core;

@@ -61,8 +61,8 @@ pub use id::{
 };
 pub use replica::{
     Applied, CONFLICT_PREFIX, Committable, Condition, LoadError, MalformedMetadata, Notice, Outcome,
-    PAST_VIEWS_MAX, Page, PastView, PastViews, Replica, ReplicaLimits, Resolver, Seen, Snapshot, Transaction, Write, WriteError, Written,
-    checkpoint_from_value, checkpoint_key, past_views_key, view_digest,
+    PAST_VIEWS_MAX, Page, PastView, PastViews, Replica, ReplicaLimits, Resolver, Seen, Snapshot, Transaction,
+    Write, WriteError, Written, checkpoint_from_value, checkpoint_key, past_views_key, view_digest,
 };
 pub use session::{
     CloseReason, CollectionIndex, Effect, Event, Input, Refusal, Scanned, Session, SessionConfig,

@@ -4,6 +4,8 @@ mod connection;
 mod event;
 mod peers;
 mod retry;
+#[cfg(feature = "rxdb")]
+mod rxdb;
 mod sharing;
 mod task;
 
@@ -18,6 +20,8 @@ use tracing::Instrument;
 pub use event::{Events, RoomEvent};
 pub use peers::{Peer, PeerState};
 pub use retry::Retry;
+#[cfg(feature = "rxdb")]
+pub use rxdb::RxdbBridge;
 pub use sharing::{Candidate, Sharing};
 
 use crate::collection::{Collection, Content, Core};
@@ -47,6 +51,8 @@ pub struct RoomBuilder {
     limits: SessionLimits,
     retry: Retry,
     peers_max: usize,
+    #[cfg(feature = "rxdb")]
+    rxdb: Option<RxdbBridge>,
 }
 
 impl RoomBuilder {
@@ -59,6 +65,8 @@ impl RoomBuilder {
             limits: SessionLimits::default(),
             retry: Retry::default(),
             peers_max: PEERS_MAX,
+            #[cfg(feature = "rxdb")]
+            rxdb: None,
         }
     }
 
@@ -97,6 +105,16 @@ impl RoomBuilder {
         self
     }
 
+    /// Lets RxDB peers in the room replicate with a collection.
+    ///
+    /// Of the replicas in the room that are connected to each other, the one with the smallest id speaks with them, so enable it on all
+    /// replicas that may be the one, or on a room of their own. RxDB's topics have 6 to 99 characters.
+    #[cfg(feature = "rxdb")]
+    pub fn rxdb(mut self, bridge: RxdbBridge) -> Self {
+        self.rxdb = Some(bridge);
+        self
+    }
+
     /// Joins the room over a transport.
     pub async fn join(self, transport: impl Transport) -> Result<Room, RoomError> {
         let topic = Topic::new(&self.topic)?;
@@ -106,10 +124,18 @@ impl RoomBuilder {
             check(&node, &shares, &share)?;
             shares.push(share);
         }
+        #[cfg(feature = "rxdb")]
+        if let Some(bridge) = &self.rxdb {
+            check_node(&node, bridge.core())?;
+        }
         let membership = transport.join(&topic).await?;
         let (events, _) = broadcast::channel(EVENTS_MAX);
         shares.iter().for_each(|share| share.core.shared.listen(&events));
+        #[cfg(feature = "rxdb")]
+        let now = node.environment().now().monotonic;
         let core = Arc::new(RoomCore {
+            #[cfg(feature = "rxdb")]
+            rxdb: self.rxdb.map(|options| rxdb::Bridge::new(options, now)),
             node,
             topic_key: self.key.unwrap_or_else(|| TopicKey::of_open_topic(&topic)),
             limits: self.limits,
@@ -234,6 +260,8 @@ pub(crate) struct RoomCore {
     shares: watch::Sender<Vec<SharedCollection>>,
     peers: Peers,
     events: broadcast::Sender<RoomEvent>,
+    #[cfg(feature = "rxdb")]
+    rxdb: Option<rxdb::Bridge>,
     /// Cancelled when all sessions have ended.
     closed: CancellationToken,
 }
@@ -265,11 +293,16 @@ fn check(
     share: &SharedCollection,
 ) -> Result<(), RoomError> {
     let name = share.core.shared.name();
-    if !Arc::ptr_eq(node, &share.core.node) {
-        return Err(RoomError::AnotherNode(name.clone()));
-    }
+    check_node(node, &share.core)?;
     if shares.iter().any(|other| other.core.shared.name() == name) {
         return Err(RoomError::SharedTwice(name.clone()));
     }
     Ok(())
+}
+
+fn check_node(node: &Arc<NodeCore>, core: &Core) -> Result<(), RoomError> {
+    match Arc::ptr_eq(node, &core.node) {
+        true => Ok(()),
+        false => Err(RoomError::AnotherNode(core.shared.name().clone())),
+    }
 }

@@ -101,12 +101,14 @@ impl RoomTask {
     }
 
     fn ended(&mut self, address: PeerAddress, ended: Option<Ended>) {
-        let Some(Ended { reason, peer, joined_for }) = ended else {
+        let Some(Ended { reason, peer, joined_for, is_told }) = ended else {
             tracing::error!(%address, "the task of a session panicked");
             return self.redial_later(address, None);
         };
         tracing::debug!(%address, %reason, "a session ended");
-        self.room.tell_end(&address, peer, &reason);
+        if !is_told {
+            self.room.tell_end(&address, peer, &reason);
+        }
         if joined_for.is_some_and(|joined_for| joined_for >= self.room.retry.max) {
             self.failures.remove(&address);
         }

@@ -338,8 +338,9 @@ impl<'r> Transaction<'r> {
             }
             _ => (local.map(|local| local.context().clone()).unwrap_or_default(), view),
         };
-        let beside =
-            local.map_or(0, |local| local.heads().iter().filter(|head| !head.dot.is_in(&context) && Some(head.dot) != alone).count());
+        let beside = local.map_or(0, |local| {
+            local.heads().iter().filter(|head| !head.dot.is_in(&context) && Some(head.dot) != alone).count()
+        });
         if beside + 1 > limits.heads_max {
             return Err(WriteError::TooManyHeads { id, heads: beside, heads_max: limits.heads_max });
         }
@@ -614,15 +615,7 @@ impl Slot {
             Some(record) => (Some(record.document), record.resolved),
             None => (None, None),
         };
-        Self {
-            before,
-            document,
-            view,
-            changed: false,
-            as_sent_by: None,
-            shown,
-            past: PastViews::default(),
-        }
+        Self { before, document, view, changed: false, as_sent_by: None, shown, past: PastViews::default() }
     }
 
     /// The view of the document as it is now in the transaction.
