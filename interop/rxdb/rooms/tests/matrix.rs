@@ -105,7 +105,7 @@ async fn a_restarted_peerloom_goes_on_from_its_store() -> anyhow::Result<()> {
     for role in [Role::Master, Role::Fork] {
         let signaling = Signaling::start(StockPeers::Introduced).await?;
         let directory = tempfile::tempdir()?;
-        let peerloom = Peerloom::open(Fjall::new(directory.path()), LastWriteWins).await?;
+        let peerloom = Peerloom::open(Fjall::at(directory.path()), LastWriteWins).await?;
         peerloom.todos.put("milk", &todo("milk", "one")).await?;
         let room = peerloom.join(&signaling.url, TOPIC, peerloom.bridge()).await?;
         let rxdb = unlinked(&signaling.url, &peerloom.token_for(role), "default").await?;
@@ -118,7 +118,7 @@ async fn a_restarted_peerloom_goes_on_from_its_store() -> anyhow::Result<()> {
         drop(peerloom);
         // Both go on writing while they are apart: RxDB edits, and Peerloom, when it is back.
         rxdb.patch("milk", json!({ "title": "three" })).await?;
-        let peerloom = Peerloom::open(Fjall::new(directory.path()), LastWriteWins).await?;
+        let peerloom = Peerloom::open(Fjall::at(directory.path()), LastWriteWins).await?;
         peerloom.todos.put("other", &todo("other", "while apart")).await?;
         let _room = peerloom.join(&signaling.url, TOPIC, peerloom.bridge()).await?;
         peerloom.until("milk", Some(&todo("milk", "three"))).await?;
