@@ -94,6 +94,7 @@ impl Core {
         self.ask(|reply| Request::Apply { page, peer, reply }).await
     }
 
+    #[cfg_attr(not(feature = "rxdb"), expect(dead_code, reason = "no other dialect asks"))]
     /// Has something decided and committed. It hears itself of what becomes of it.
     pub(crate) async fn decide(&self, decision: Box<dyn Decision>) -> Result<(), Error> {
         self.requests.send(Request::Decide { decision }).await.map_err(|_| Error::Closed)

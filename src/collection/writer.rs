@@ -28,10 +28,21 @@ const COMMIT_DOCUMENTS_MAX: usize = 4096;
 
 /// Something to commit.
 pub(super) enum Request {
-    Write { writes: Vec<Write>, reply: oneshot::Sender<Result<Vec<Written>, Error>> },
-    Apply { page: Page, peer: ReplicaId, reply: oneshot::Sender<Result<Applied, Error>> },
-    Decide { decision: Box<dyn Decision> },
-    Close { reply: oneshot::Sender<Result<(), Error>> },
+    Write {
+        writes: Vec<Write>,
+        reply: oneshot::Sender<Result<Vec<Written>, Error>>,
+    },
+    Apply {
+        page: Page,
+        peer: ReplicaId,
+        reply: oneshot::Sender<Result<Applied, Error>>,
+    },
+    Decide {
+        decision: Box<dyn Decision>,
+    },
+    Close {
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
 }
 
 /// What another dialect wants to have decided on documents and on what it keeps in the metadata. Has a commit for itself.

@@ -112,7 +112,9 @@ pub(crate) fn provide_wishes() -> bool {
 /// Installs RxDB, which some tests have as a peer, in the versions of its lock file. Returns whether it is there.
 pub(crate) fn provide_rxdb() -> bool {
     if !runs("npm", "--version") {
-        eprintln!("npm is missing; it is wanted by the tests with RxDB, which are skipped. On Debian and Ubuntu: nodejs npm");
+        eprintln!(
+            "npm is missing; it is wanted by the tests with RxDB, which are skipped. On Debian and Ubuntu: nodejs npm"
+        );
         return false;
     }
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/rxdb/rooms/node");
