@@ -85,6 +85,9 @@ pub enum RoomError {
         /// How many it has.
         bytes: usize,
     },
+    /// RxDB peers cannot prove that they have a key, and would be let in without one.
+    #[error("a room with a key cannot have RxDB peers in it; let them in by a room without one")]
+    RxdbWithKey,
     /// The transport says no.
     #[error(transparent)]
     Transport(#[from] TransportError),

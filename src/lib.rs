@@ -42,10 +42,14 @@ pub use peerloom_in_process::{InProcess, Network};
 pub use peerloom_memory::Memory;
 #[cfg(feature = "rocksdb")]
 pub use peerloom_rocksdb::RocksDb;
+#[cfg(feature = "rxdb")]
+pub use peerloom_rxdb as rxdb;
 #[cfg(feature = "webrtc")]
 pub use peerloom_webrtc as webrtc;
 #[cfg(feature = "webrtc")]
 pub use peerloom_webrtc::{WebRtc, WebSocketSignaling};
+#[cfg(feature = "rxdb")]
+pub use room::RxdbBridge;
 pub use room::{
     Applicant, Candidate, Events, Peer, PeerState, PeerValidator, Retry, Room, RoomBuilder, RoomEvent,
     Sharing, Verdict,

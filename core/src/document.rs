@@ -125,12 +125,24 @@ impl Document {
     ///
     /// It supersedes the heads in `seen`, those too that arrive later, and stands beside the others.
     pub fn write(local: Option<&Self>, dot: Dot, state: State, seen: &Context) -> Self {
+        Self::write_after(local, dot, state, seen, None)
+    }
+
+    /// Like [`Self::write`], by a writer who has also seen one write of the local copy that stands alone: `seen` need not include what
+    /// its incarnation had written before.
+    pub fn write_after(
+        local: Option<&Self>,
+        dot: Dot,
+        state: State,
+        seen: &Context,
+        alone: Option<Dot>,
+    ) -> Self {
         let mut context = local.map(|document| document.context.clone()).unwrap_or_default();
         assert!(!dot.is_in(&context) && !dot.is_in(seen), "a dot is handed out once");
         context.join(seen);
         context.advance(dot.incarnation, dot.stamp);
-        let unseen =
-            local.into_iter().flat_map(|document| &document.heads).filter(|head| !head.dot.is_in(seen));
+        let is_seen = |head: &Head| head.dot.is_in(seen) || Some(head.dot) == alone;
+        let unseen = local.into_iter().flat_map(|document| &document.heads).filter(|head| !is_seen(head));
         let mut heads: Heads = unseen.cloned().collect();
         heads.push(Head { dot, state });
         Self::from_heads(heads, context)

@@ -63,9 +63,9 @@ pub use id::{
 };
 pub use invitation::{InvalidInvitation, Invitation};
 pub use replica::{
-    Applied, CONFLICT_PREFIX, Committable, Condition, LoadError, MalformedMetadata, Notice, Outcome, Page,
-    Replica, ReplicaLimits, Resolver, Seen, Snapshot, Transaction, Write, WriteError, Written,
-    checkpoint_from_value, checkpoint_key,
+    Applied, CONFLICT_PREFIX, Committable, Condition, LoadError, MalformedMetadata, Notice, Outcome,
+    PAST_VIEWS_MAX, Page, PastView, PastViews, Replica, ReplicaLimits, Resolver, Seen, Snapshot, Transaction,
+    Write, WriteError, Written, checkpoint_from_value, checkpoint_key, past_views_key, view_digest,
 };
 pub use session::{
     APPLIES_MAX, Admission, CloseReason, CollectionIndex, Effect, Event, Input, Newcomer, Refusal, Scanned,

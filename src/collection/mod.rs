@@ -13,3 +13,5 @@ pub use open::CollectionBuilder;
 pub(crate) use open::{Core, OpenCollections};
 pub(crate) use shared::{Mark, Progress, SessionNumber};
 pub use watch::{Change, Changes};
+#[cfg(feature = "rxdb")]
+pub(crate) use writer::{Decision, read_metadata};

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::handle::Collection;
 use super::shared::{Era, Mark, Shared};
-use super::writer::{Caught, Chain, REQUESTS_MAX, Request, Writer};
+use super::writer::{Caught, Chain, Decision, REQUESTS_MAX, Request, Writer};
 use crate::environment::random_u64;
 use crate::error::{Error, OpenError};
 use crate::node::{Node, NodeCore};
@@ -119,6 +119,12 @@ impl Core {
         self.ask(|reply| Request::Recheck { reply }).await
     }
 
+    #[cfg_attr(not(feature = "rxdb"), expect(dead_code, reason = "no other dialect asks"))]
+    /// Has something decided and committed. It hears itself of what becomes of it.
+    pub(crate) async fn decide(&self, decision: Box<dyn Decision>) -> Result<(), Error> {
+        self.requests.send(Request::Decide { decision }).await.map_err(|_| Error::Closed)
+    }
+
     /// Waits for everything in flight and closes the store.
     pub(crate) async fn close(&self) -> Result<(), Error> {
         match self.ask(|reply| Request::Close { reply }).await {
@@ -192,6 +198,7 @@ impl OpenCollections {
             replica,
             era: Era::default(),
             requests: receiver,
+            held: None,
         };
         let span = tracing::info_span!("collection", name = %shared.name());
         node.spawn(writer.run().instrument(span));

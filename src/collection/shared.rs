@@ -31,6 +31,12 @@ pub(crate) struct Mark {
     pub(crate) end: Sequence,
 }
 
+impl Mark {
+    /// Beyond all that is ever waited for.
+    #[cfg_attr(not(feature = "rxdb"), expect(dead_code, reason = "no other dialect takes part"))]
+    pub(crate) const BEYOND: Self = Self { era: Era(u64::MAX), end: Sequence::new(u64::MAX) };
+}
+
 impl Era {
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)

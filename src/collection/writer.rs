@@ -3,13 +3,16 @@
 //! Local writes and peers' pages come in as requests; as many as wait become one transaction and one commit. The task, not the caller,
 //! awaits the commit, so that dropping a caller's future never leaves the replica in doubt about its own store.
 
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use peerloom_core::{
-    Applied, Batch, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, Page, Replica,
-    ReplicaId, Resolver, State, Store, Write, Written,
+    Applied, Batch, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, Page,
+    PastViews, Record, Replica, ReplicaId, Resolver, State, StorageError, Store, Transaction, Write, Written,
+    past_views_key,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,9 +44,33 @@ pub(super) enum Request {
     Recheck {
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    Decide {
+        decision: Box<dyn Decision>,
+    },
     Close {
         reply: oneshot::Sender<Result<(), Error>>,
     },
+}
+
+/// What another dialect wants to have decided on documents and on what it keeps in the metadata. Has a commit for itself.
+pub(crate) trait Decision: Send {
+    /// The documents it decides on.
+    fn ids(&self) -> Vec<DocumentId>;
+
+    /// The metadata it needs.
+    fn keys(&self) -> Vec<Bytes>;
+
+    /// Decides. `metadata` answers [`Self::keys`], in their order; `fresh` is random.
+    fn decide(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        metadata: Vec<Option<Bytes>>,
+        fresh: Incarnation,
+        resolver: &mut dyn Resolver,
+    );
+
+    /// Hears that what was decided is durable, or why not.
+    fn settled(self: Box<Self>, committed: Result<(), Error>);
 }
 
 /// What is done alone, after everything before it.
@@ -64,19 +91,22 @@ pub(super) struct Writer {
     /// Pages of sessions that began in another era are refused: their peers left out what this replica no longer claims to know.
     pub(super) era: Era,
     pub(super) requests: mpsc::Receiver<Request>,
+    /// Taken from the requests, and not yet attended to.
+    pub(super) held: Option<Request>,
 }
 
 /// A request's reply and what it will say once the commit is durable.
 enum Pending {
     Written(oneshot::Sender<Result<Vec<Written>, Error>>, Result<Vec<Written>, Error>),
     Applied(oneshot::Sender<Result<Option<Applied>, Error>>, Chain),
+    Decided(Box<dyn Decision>),
 }
 
 impl Writer {
     /// Runs until the collection is closed, or nobody holds it any more. Then the store is closed too, whoever still reads from it.
     pub(super) async fn run(mut self) {
         let _closed = self.shared.closed().clone().drop_guard();
-        while let Some(first) = self.requests.recv().await {
+        while let Some(first) = self.next().await {
             let (batch, alone) = self.gather(first);
             if !batch.is_empty() {
                 self.commit(batch).await;
@@ -98,14 +128,28 @@ impl Writer {
         }
     }
 
+    async fn next(&mut self) -> Option<Request> {
+        match self.held.take() {
+            Some(held) => Some(held),
+            None => self.requests.recv().await,
+        }
+    }
+
     /// The first request and those that wait behind it, up to the bound.
     fn gather(&mut self, first: Request) -> (Vec<Request>, Option<Alone>) {
         let (mut batch, mut documents, mut next) = (Vec::new(), 0, Some(first));
         while let Some(request) = next {
+            if let Request::Decide { .. } = request {
+                match batch.is_empty() {
+                    true => batch.push(request),
+                    false => self.held = Some(request),
+                }
+                break;
+            }
             documents += match &request {
                 Request::Write { writes, .. } => writes.len(),
                 Request::Apply { page, .. } => page.documents.len(),
-                Request::Recheck { .. } | Request::Close { .. } => 0,
+                Request::Decide { .. } | Request::Recheck { .. } | Request::Close { .. } => 0,
             };
             match request {
                 Request::Close { reply } => return (batch, Some(Alone::Close(reply))),
@@ -123,15 +167,15 @@ impl Writer {
             return refuse(requests, &Error::MustReopen);
         }
         let requests: Vec<Request> = requests.into_iter().filter_map(Request::unless_broken).collect();
-        let mut ids: Vec<DocumentId> = requests
-            .iter()
-            .flat_map(|request| match request {
-                Request::Write { writes, .. } => either(Some(writes.iter().map(|write| &write.id)), None),
-                Request::Apply { page, .. } => either(None, Some(page.documents.iter().map(|(id, _)| id))),
-                Request::Recheck { .. } | Request::Close { .. } => either(None, None),
-            })
-            .cloned()
-            .collect();
+        let mut ids: Vec<DocumentId> = Vec::new();
+        for request in &requests {
+            match request {
+                Request::Write { writes, .. } => ids.extend(writes.iter().map(|write| write.id.clone())),
+                Request::Apply { page, .. } => ids.extend(page.documents.iter().map(|(id, _)| id.clone())),
+                Request::Decide { decision } => ids.extend(decision.ids()),
+                Request::Recheck { .. } | Request::Close { .. } => {}
+            }
+        }
         // A page's ids ascend already, as a rule, and then this is one walk.
         ids.sort();
         ids.dedup();
@@ -139,10 +183,25 @@ impl Writer {
             Ok(records) => records,
             Err(error) => return refuse(requests, &error.into()),
         };
+        let keys: Vec<Bytes> = requests
+            .iter()
+            .flat_map(|request| match request {
+                Request::Decide { decision } => decision.keys(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let (past, mut metadata) =
+            match besides(&*self.store, self.replica.keeps_past_views(), &ids, &records, &keys).await {
+                Ok(besides) => besides,
+                Err(error) => return refuse(requests, &error.into()),
+            };
         let mut resolver = Caught { handler: self.shared.handler() };
         let environment = self.shared.environment();
-        let fresh = Incarnation::new(random_u64(environment));
-        let mut transaction = self.replica.begin(environment.now(), fresh, ids.into_iter().zip(records));
+        let fresh = || Incarnation::new(random_u64(environment));
+        let mut transaction = self
+            .replica
+            .begin(environment.now(), fresh(), ids.into_iter().zip(records))
+            .with_past_views(past);
         let (mut pending, mut peers) = (Vec::new(), Vec::new());
         for request in requests {
             match request {
@@ -154,6 +213,11 @@ impl Writer {
                     transaction.apply(page);
                     peers.push(peer);
                     pending.push(Pending::Applied(reply, chain));
+                }
+                Request::Decide { mut decision } => {
+                    let metadata = std::mem::take(&mut metadata);
+                    decision.decide(&mut transaction, metadata, fresh(), &mut resolver);
+                    pending.push(Pending::Decided(decision));
                 }
                 Request::Recheck { .. } | Request::Close { .. } => unreachable!("gathered apart"),
             }
@@ -188,6 +252,7 @@ impl Writer {
                     let applied = pages.next().expect("one outcome for each page");
                     drop(reply.send(Ok(Some(applied))));
                 }
+                Pending::Decided(decision) => decision.settled(Ok(())),
             }
         }
         self.tell(outcome.notices, &peers);
@@ -209,7 +274,7 @@ impl Writer {
         forgotten
     }
 
-    async fn forget_learnt(&self) -> Result<(), Error> {
+    async fn forget_learnt(&mut self) -> Result<(), Error> {
         for prefix in Replica::LEARNT_PREFIXES {
             loop {
                 let page = self.store.metadata(prefix, None, PAGE_ENTRIES).await?;
@@ -282,8 +347,46 @@ impl Pending {
                 drop(reply.send(written.and_then(|_| Err(error.clone().into()))));
             }
             Self::Applied(reply, chain) => chain.fail(reply, &error.clone().into()),
+            Self::Decided(decision) => decision.settled(Err(error.clone().into())),
         }
     }
+}
+
+/// What is read for the requests besides their documents: past views, if they are kept, and the metadata of a decision.
+async fn besides(
+    store: &dyn Store,
+    keeps_past_views: bool,
+    ids: &[DocumentId],
+    records: &[Option<Record>],
+    keys: &[Bytes],
+) -> Result<(Vec<(DocumentId, PastViews)>, Vec<Option<Bytes>>), StorageError> {
+    let mut past = Vec::new();
+    if keeps_past_views {
+        let there: Vec<_> =
+            ids.iter().zip(records).filter(|(_, record)| record.is_some()).map(|(id, _)| id).collect();
+        let keys: Vec<Bytes> = there.iter().map(|id| past_views_key(id)).collect();
+        let found = read_metadata(store, &keys).await?;
+        for (id, value) in there.into_iter().zip(found) {
+            // What does not read as past views was shown to nobody.
+            if let Some(views) = value.and_then(|value| PastViews::from_value(&value).ok()) {
+                past.push((id.clone(), views));
+            }
+        }
+    }
+    Ok((past, read_metadata(store, keys).await?))
+}
+
+/// Reads entries of metadata by their keys, all at once.
+pub(crate) async fn read_metadata(
+    store: &dyn Store,
+    keys: &[Bytes],
+) -> Result<Vec<Option<Bytes>>, StorageError> {
+    let entry = async |key: &Bytes| {
+        // A key is the first of those that begin with it.
+        let found = store.metadata(key, None, NonZeroU32::MIN).await?;
+        Ok(found.into_iter().find(|(found, _)| found == key).map(|(_, value)| value))
+    };
+    try_join_all(keys.iter().map(entry)).await
 }
 
 fn refuse(requests: Vec<Request>, error: &Error) {
@@ -291,16 +394,10 @@ fn refuse(requests: Vec<Request>, error: &Error) {
         match request {
             Request::Write { reply, .. } => drop(reply.send(Err(error.clone()))),
             Request::Apply { reply, chain, .. } => chain.fail(reply, error),
+            Request::Decide { decision } => decision.settled(Err(error.clone())),
             Request::Recheck { reply } | Request::Close { reply } => drop(reply.send(Err(error.clone()))),
         }
     }
-}
-
-fn either<T>(
-    left: Option<impl Iterator<Item = T>>,
-    right: Option<impl Iterator<Item = T>>,
-) -> impl Iterator<Item = T> {
-    left.into_iter().flatten().chain(right.into_iter().flatten())
 }
 
 /// Calls the handler and catches its panics.

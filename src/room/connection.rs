@@ -41,6 +41,8 @@ pub(super) struct Ended {
     pub(super) proven: Option<ReplicaId>,
     /// For how long the peer was joined, if it ever was.
     pub(super) joined_for: Option<Duration>,
+    /// Whether the end was told where it belongs, so that the room says no more.
+    pub(super) is_told: bool,
 }
 
 type Sending = BoxFuture<(Box<dyn MessageSender>, Result<(), TransportError>)>;
@@ -121,6 +123,8 @@ impl Driver {
         let mut idle: Option<Box<dyn MessageSender>> = Some(sender);
         let mut sending: Option<Sending> = None;
         let mut broken: Option<Box<dyn MessageSender>> = None;
+        #[cfg(feature = "rxdb")]
+        let mut is_first = self.room.rxdb.is_some();
         while self.closed.is_none() {
             if let Some(frame) =
                 idle.take_if(|_| self.session.wants_to_send()).map(|sender| (sender, self.frame()))
@@ -171,6 +175,14 @@ impl Driver {
                 },
                 () = tick => Input::Tick,
             };
+            #[cfg(feature = "rxdb")]
+            if let Input::Received(frame) = &input
+                && std::mem::take(&mut is_first)
+                && peerloom_rxdb::speaks_rxdb(frame)
+            {
+                let first = frame.clone();
+                return self.hand_over(idle, sending, receiver, first, stop).await;
+            }
             self.handle(input);
         }
         self.farewell(idle, sending).await;
@@ -184,7 +196,34 @@ impl Driver {
             peer: self.peer,
             proven: self.proven,
             joined_for: self.joined_at.map(|at| now.saturating_sub(at)),
+            is_told: false,
         }
+    }
+
+    /// The peer speaks another dialect: the connection goes on without the session, which nobody has answered.
+    #[cfg(feature = "rxdb")]
+    async fn hand_over(
+        self,
+        idle: Option<Box<dyn MessageSender>>,
+        sending: Option<Sending>,
+        receiver: Box<dyn peerloom_core::MessageReceiver>,
+        first: Bytes,
+        stop: watch::Receiver<Option<Stop>>,
+    ) -> Ended {
+        let sender = match (idle, sending) {
+            (Some(sender), _) => sender,
+            (None, Some(sending)) => sending.await.0,
+            // What could not be sent is told by the receiver, too.
+            (None, None) => Box::new(Gone),
+        };
+        let line = super::rxdb::Line {
+            sender,
+            receiver,
+            message_bytes_max: self.connection.message_bytes_max,
+            address: self.connection.peer,
+            first,
+        };
+        super::rxdb::run(self.room, self.number, line, stop).await
     }
 
     fn frame(&mut self) -> Bytes {
@@ -421,7 +460,7 @@ fn send(mut sender: Box<dyn MessageSender>, frame: Bytes) -> Sending {
 }
 
 /// Stands where the ends of the connection were.
-struct Gone;
+pub(super) struct Gone;
 
 #[async_trait::async_trait]
 impl MessageSender for Gone {

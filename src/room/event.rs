@@ -132,6 +132,36 @@ pub enum RoomEvent {
         /// Its size in a message.
         bytes: usize,
     },
+    /// An RxDB peer is spoken with.
+    RxdbJoined {
+        /// Where.
+        address: PeerAddress,
+        /// Its storage token, which it does not prove.
+        token: String,
+    },
+    /// An RxDB peer that was spoken with is gone, or another replica speaks with it from now on.
+    RxdbLeft {
+        /// Where.
+        address: PeerAddress,
+        /// Its storage token.
+        token: String,
+    },
+    /// An RxDB peer and this side have what the other has, as far as they have said.
+    RxdbCaughtUp {
+        /// Where.
+        address: PeerAddress,
+    },
+    /// A document cannot cross over to an RxDB peer, or from it, and is passed over.
+    RxdbLeftOut {
+        /// Where the peer is.
+        address: PeerAddress,
+        /// The collection.
+        collection: CollectionName,
+        /// The document, if it is known.
+        id: Option<DocumentId>,
+        /// Why.
+        reason: String,
+    },
     /// The reader of this stream fell behind and missed events.
     Missed {
         /// How many.

@@ -4,6 +4,8 @@ mod connection;
 mod event;
 mod peers;
 mod retry;
+#[cfg(feature = "rxdb")]
+mod rxdb;
 mod sharing;
 mod task;
 mod validator;
@@ -25,6 +27,8 @@ use zeroize::Zeroizing;
 pub use event::{Events, RoomEvent};
 pub use peers::{Peer, PeerState};
 pub use retry::Retry;
+#[cfg(feature = "rxdb")]
+pub use rxdb::RxdbBridge;
 pub use sharing::{Candidate, Sharing};
 pub use validator::{Applicant, PeerValidator, Verdict};
 
@@ -57,6 +61,8 @@ pub struct RoomBuilder {
     limits: SessionLimits,
     retry: Retry,
     peers_max: usize,
+    #[cfg(feature = "rxdb")]
+    rxdb: Option<RxdbBridge>,
 }
 
 /// Where the key of a room comes from.
@@ -96,6 +102,8 @@ impl RoomBuilder {
             limits: SessionLimits::default(),
             retry: Retry::default(),
             peers_max: PEERS_MAX,
+            #[cfg(feature = "rxdb")]
+            rxdb: None,
         }
     }
 
@@ -170,11 +178,22 @@ impl RoomBuilder {
         self
     }
 
+    /// Lets RxDB peers in the room replicate with a collection.
+    ///
+    /// Of the replicas in the room that are connected to each other, the one with the smallest id speaks with them, so enable it on all
+    /// replicas that may be the one, or on a room of their own. RxDB's topics have 6 to 99 characters.
+    #[cfg(feature = "rxdb")]
+    pub fn rxdb(mut self, bridge: RxdbBridge) -> Self {
+        self.rxdb = Some(bridge);
+        self
+    }
+
     /// Joins the room over a transport.
     ///
     /// # Errors
     ///
-    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, [`RoomError::ClaimTooLong`], and what the transport says.
+    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, [`RoomError::ClaimTooLong`], [`RoomError::RxdbWithKey`], and what the
+    /// transport says.
     pub async fn join(self, transport: impl Transport) -> Result<Room, RoomError> {
         let topic = Topic::new(&self.topic)?;
         if self.claim.len() > CLAIM_BYTES_MAX {
@@ -186,11 +205,22 @@ impl RoomBuilder {
             check(&node, &shares, &share)?;
             shares.push(share);
         }
+        #[cfg(feature = "rxdb")]
+        if let Some(bridge) = &self.rxdb {
+            if !matches!(self.key, Key::Open) {
+                return Err(RoomError::RxdbWithKey);
+            }
+            check_node(&node, bridge.core())?;
+        }
         let (topic_key, met_as) = self.key.resolve(topic.clone()).await?;
         let membership = transport.join(&met_as).await?;
         let (events, _) = broadcast::channel(EVENTS_MAX);
         shares.iter().for_each(|share| share.core.shared.listen(&events));
+        #[cfg(feature = "rxdb")]
+        let now = node.environment().now().monotonic;
         let core = Arc::new(RoomCore {
+            #[cfg(feature = "rxdb")]
+            rxdb: self.rxdb.map(|options| rxdb::Bridge::new(options, now)),
             node,
             topic_key,
             claim: self.claim,
@@ -348,6 +378,8 @@ pub(crate) struct RoomCore {
     shares: watch::Sender<Vec<SharedCollection>>,
     peers: Peers,
     events: broadcast::Sender<RoomEvent>,
+    #[cfg(feature = "rxdb")]
+    rxdb: Option<rxdb::Bridge>,
     /// Cancelled when all sessions have ended.
     closed: CancellationToken,
 }
@@ -398,11 +430,16 @@ fn check(
     share: &SharedCollection,
 ) -> Result<(), RoomError> {
     let name = share.core.shared.name();
-    if !Arc::ptr_eq(node, &share.core.node) {
-        return Err(RoomError::AnotherNode(name.clone()));
-    }
+    check_node(node, &share.core)?;
     if shares.iter().any(|other| other.core.shared.name() == name) {
         return Err(RoomError::SharedTwice(name.clone()));
     }
     Ok(())
+}
+
+fn check_node(node: &Arc<NodeCore>, core: &Core) -> Result<(), RoomError> {
+    match Arc::ptr_eq(node, &core.node) {
+        true => Ok(()),
+        false => Err(RoomError::AnotherNode(core.shared.name().clone())),
+    }
 }

@@ -25,6 +25,10 @@ pub struct Peer {
     pub state: PeerState,
     /// How much the connection has moved.
     pub counters: SessionCounters,
+    /// The storage token of a peer that speaks RxDB's dialect, once it has said it. Such a peer proves nothing.
+    pub rxdb_token: Option<String>,
+    /// How many documents could not cross over to an RxDB peer or from it. One counts each time it is met.
+    pub documents_left_out: u64,
 }
 
 /// How far things are with a peer.
@@ -107,6 +111,8 @@ impl Peers {
             replica: None,
             state: PeerState::Connecting,
             counters: SessionCounters::default(),
+            rxdb_token: None,
+            documents_left_out: 0,
         };
         let status =
             Status { peer, opening: None, tag: Vec::new(), joined_at: Duration::ZERO, marks: Vec::new() };
@@ -180,6 +186,12 @@ impl Peers {
         entry.status.tag = tag;
         entry.status.joined_at = at;
         Ok(())
+    }
+
+    /// Whether a replica with a smaller id than this has joined.
+    #[cfg(feature = "rxdb")]
+    pub(super) fn has_below(&self, replica: &ReplicaId) -> bool {
+        self.lock().values().filter_map(|entry| entry.status.peer.replica).any(|peer| peer < *replica)
     }
 
     pub(super) fn stop_all(&self) {

@@ -114,12 +114,14 @@ impl RoomTask {
     }
 
     fn ended(&mut self, address: PeerAddress, ended: Option<Ended>) {
-        let Some(Ended { reason, peer, proven, joined_for }) = ended else {
+        let Some(Ended { reason, peer, proven, joined_for, is_told }) = ended else {
             tracing::error!(%address, "the task of a session panicked");
             return self.redial_later(address, None);
         };
         tracing::debug!(%address, %reason, "a session ended");
-        self.room.tell_end(&address, peer, proven, &reason);
+        if !is_told {
+            self.room.tell_end(&address, peer, proven, &reason);
+        }
         if let CloseReason::Refused(refusal) | CloseReason::RefusedByPeer(refusal) = &reason
             && refusal.is_lasting()
         {

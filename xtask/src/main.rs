@@ -66,6 +66,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measures rooms of Peerloom and real RxDB peers: how fast they pull, what wins, what settles
+    #[command(disable_help_flag = true)]
+    Rxdb {
+        /// Passed on to the measurement; `--help` lists its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Checks formatting, lints and documentation; a warning is an error
     Check,
 }
@@ -79,6 +86,9 @@ fn main() -> anyhow::Result<()> {
             command.args(["test", "--workspace", "--all-features"]).args(arguments);
             if needs::provide_wishes() {
                 command.env("BROWSER_TESTS", "required");
+            }
+            if needs::provide_rxdb() {
+                command.env("RXDB_TESTS", "required");
             }
             run(command)
         }
@@ -101,6 +111,11 @@ fn main() -> anyhow::Result<()> {
         Task::Model { arguments } => {
             needs::provide(Scope::Basic)?;
             cargo(&["run", "--package", "peerloom-model", "--"], &arguments)
+        }
+        Task::Rxdb { arguments } => {
+            needs::provide(Scope::Basic)?;
+            anyhow::ensure!(needs::provide_rxdb(), "RxDB is not there");
+            cargo(&["run", "--package", "rxdb-rooms", "--"], &arguments)
         }
         Task::Check => check(),
     }

@@ -109,6 +109,30 @@ pub(crate) fn provide_wishes() -> bool {
     WISHES.iter().all(|wish| (wish.is_there)())
 }
 
+/// Installs RxDB, which some tests have as a peer, in the versions of its lock file. Returns whether it is there.
+pub(crate) fn provide_rxdb() -> bool {
+    if !runs("npm", "--version") {
+        eprintln!(
+            "npm is missing; it is wanted by the tests with RxDB, which are skipped. On Debian and Ubuntu: nodejs npm"
+        );
+        return false;
+    }
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/rxdb/rooms/node");
+    let lock = |name: &str| std::fs::read(directory.join(name)).ok();
+    // What was installed is noted with the lock file that it was installed by.
+    let (wanted, installed) = (lock("package-lock.json"), lock("node_modules/.installed-by"));
+    if wanted.is_some() && wanted == installed {
+        return true;
+    }
+    eprintln!("$ npm ci");
+    let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&directory).status();
+    if !status.is_ok_and(|status| status.success()) {
+        eprintln!("`npm ci` failed; the tests with RxDB are skipped.");
+        return false;
+    }
+    wanted.is_some_and(|wanted| std::fs::write(directory.join("node_modules/.installed-by"), wanted).is_ok())
+}
+
 fn apt(line: &str) -> anyhow::Result<()> {
     eprintln!("$ {line}");
     let mut words = line.split(' ');

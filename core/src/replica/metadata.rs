@@ -10,6 +10,9 @@
 //! | `o` incarnation | the highest stamp known, written here, 8 bytes |
 //! | `l` replica id, and for a filter `f` and its name | the checkpoint in that replica's feed, in CBOR |
 //! | `c` document id | nothing: the document is in conflict |
+//! | `past` | nothing: past views are kept |
+//! | `v` document id | the views that the document had before, in CBOR |
+//! | `x` … | what other dialects keep of their peers, which means nothing here |
 //!
 //! Numbers are big-endian, so that the order of keys is the order of numbers.
 
@@ -29,6 +32,7 @@ pub(super) const FORMAT: u32 = 1;
 pub(super) const FORMAT_KEY: &[u8] = b"format";
 pub(super) const END_KEY: &[u8] = b"end";
 pub(super) const HANDLER_KEY: &[u8] = b"handler";
+pub(super) const PAST_KEY: &[u8] = b"past";
 
 /// Metadata that cannot have been written by a replica: the store is damaged.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -47,7 +51,8 @@ pub(super) enum Entry {
     Begun(Sequence, Incarnation),
     Known(Incarnation, Stamp),
     Own(Incarnation, Stamp),
-    /// A checkpoint or a conflict, which are read when they are needed.
+    KeepsPastViews,
+    /// A checkpoint, a conflict, past views or another dialect's, which are read when they are needed.
     Other,
 }
 
@@ -70,7 +75,8 @@ pub(super) fn parse(key: &Bytes, value: &Bytes) -> Result<Entry, MalformedMetada
             let incarnation = Incarnation::new(number(incarnation)?);
             Ok(if *kind == b'o' { Entry::Own(incarnation, stamp) } else { Entry::Known(incarnation, stamp) })
         }
-        [b'l' | b'c', ..] => Ok(Entry::Other),
+        PAST_KEY => Ok(Entry::KeepsPastViews),
+        [b'l' | b'c' | b'v' | b'x', ..] => Ok(Entry::Other),
         _ => Err(malformed()),
     }
 }

@@ -5,6 +5,7 @@
 //! whether that worked. It reads and commits nothing itself.
 
 mod metadata;
+mod past;
 mod transaction;
 
 use alloc::string::String;
@@ -15,6 +16,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use metadata::{CONFLICT_PREFIX, MalformedMetadata, checkpoint_from_value, checkpoint_key};
+pub use past::{PAST_VIEWS_MAX, PastView, PastViews, past_views_key, view_digest};
 pub use transaction::{
     Applied, Committable, Condition, Notice, Outcome, Page, Resolver, Seen, Transaction, Write, WriteError,
     Written,
@@ -120,11 +122,29 @@ pub struct Replica {
     handler: Option<String>,
     last_write: Option<Now>,
     last_rotation: Option<Now>,
+    keeps_past_views: bool,
+    imports: Option<Imports>,
+}
+
+/// Who imports what peers without causality had before they met this replica.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Imports {
+    incarnation: Incarnation,
+    /// The last stamp handed out. They count from 1, so that an import never outranks a write.
+    last: u64,
 }
 
 impl Replica {
     /// The prefixes of the metadata that [`Replica::load`] starts from.
-    pub const LOADED_PREFIXES: [&'static [u8]; 6] = [b"format", b"end", b"handler", b"i", b"k", b"o"];
+    pub const LOADED_PREFIXES: [&'static [u8]; 7] = [
+        metadata::FORMAT_KEY,
+        metadata::END_KEY,
+        metadata::HANDLER_KEY,
+        metadata::PAST_KEY,
+        b"i",
+        b"k",
+        b"o",
+    ];
 
     /// The prefixes of the metadata that was learnt from peers, in the order in which it is to be forgotten: how far their feeds
     /// were read, then what they vouched for. To forget a part of it is sound at any time.
@@ -140,7 +160,7 @@ impl Replica {
         entries: impl IntoIterator<Item = (Bytes, Bytes)>,
     ) -> Result<Self, LoadError> {
         let (mut end, mut handler, mut begun, mut known) = (Sequence::ZERO, None, Vec::new(), Vec::new());
-        let mut own = Knowledge::default();
+        let (mut own, mut keeps_past_views) = (Knowledge::default(), false);
         for (key, value) in entries {
             match metadata::parse(&key, &value)? {
                 metadata::Entry::Format(found) if found > metadata::FORMAT => {
@@ -154,6 +174,7 @@ impl Replica {
                     known.push((incarnation, stamp));
                     own.advance(incarnation, stamp);
                 }
+                metadata::Entry::KeepsPastViews => keeps_past_views = true,
                 metadata::Entry::Format(_) | metadata::Entry::Other => {}
             }
         }
@@ -167,13 +188,28 @@ impl Replica {
             knowledge: Arc::new(known.into_iter().collect()),
             history: Arc::new(History::new(begun)),
         };
-        let clock = Clock::default();
-        Ok(Self { limits, snapshot, own, clock, handler, last_write: None, last_rotation: None })
+        Ok(Self {
+            limits,
+            snapshot,
+            own,
+            clock: Clock::default(),
+            handler,
+            last_write: None,
+            last_rotation: None,
+            keeps_past_views,
+            imports: None,
+        })
     }
 
     /// What everybody may know of it now.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// Whether past views are kept: then a transaction must be given those of its documents, by
+    /// [`Transaction::with_past_views`].
+    pub fn keeps_past_views(&self) -> bool {
+        self.keeps_past_views
     }
 
     /// Whether the stored views were made by another handler and must be remade, with [`Self::remake`].
@@ -220,6 +256,7 @@ impl Replica {
     pub fn committed(&mut self, committable: Committable) {
         assert!(committable.end >= self.snapshot.end, "the changefeed never shrinks");
         self.snapshot.end = committable.end;
+        self.keeps_past_views |= committable.keeps_past_views;
         if let Some(history) = committable.history {
             self.snapshot.history = history;
         }

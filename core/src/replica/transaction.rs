@@ -11,7 +11,8 @@ use core::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use super::{Replica, last_write, metadata};
+use super::past::{PastViews, past_views_key};
+use super::{Imports, Replica, last_write, metadata};
 use crate::broken::{self, Rule};
 use crate::document::{Document, Dot, Head, Merged, Record, State};
 use crate::feed::{Checkpoint, History, Sequence};
@@ -56,6 +57,16 @@ pub enum Seen {
         context: Context,
         /// The state that was read.
         state: Option<State>,
+    },
+    /// What was read some time ago, and then a write of the same writer's, of which he knows what it had seen and what it is, but not
+    /// what else the replica that made it for him had written before.
+    Wrote {
+        /// What that write had seen.
+        context: Context,
+        /// That write. Superseded with what it had seen.
+        dot: Dot,
+        /// What it had written.
+        state: State,
     },
 }
 
@@ -211,6 +222,7 @@ pub struct Committable {
     pub(super) history: Option<Arc<History>>,
     pub(super) known: Knowledge,
     pub(super) own: Knowledge,
+    pub(super) keeps_past_views: bool,
 }
 
 #[derive(Clone)]
@@ -221,6 +233,9 @@ struct Slot {
     changed: bool,
     /// The page that brought it as it is now.
     as_sent_by: Option<usize>,
+    /// Where past views are kept, the view it had before the transaction.
+    shown: Option<(Context, State)>,
+    past: PastViews,
 }
 
 /// Writes and pages on their way to one batch.
@@ -238,6 +253,7 @@ pub struct Transaction<'r> {
     own: Knowledge,
     pages: Vec<Applied>,
     notices: Vec<Notice>,
+    keeps_past_views: bool,
 }
 
 impl<'r> Transaction<'r> {
@@ -247,7 +263,9 @@ impl<'r> Transaction<'r> {
         fresh: Incarnation,
         documents: impl IntoIterator<Item = (DocumentId, Option<Record>)>,
     ) -> Self {
-        let mut slots: Vec<_> = documents.into_iter().map(|(id, record)| (id, Slot::new(record))).collect();
+        let keeps_past_views = replica.keeps_past_views;
+        let slot = |record| Slot::new(record, keeps_past_views);
+        let mut slots: Vec<_> = documents.into_iter().map(|(id, record)| (id, slot(record))).collect();
         slots.sort_by(|left, right| left.0.cmp(&right.0));
         slots.dedup_by(|later, earlier| later.0 == earlier.0);
         Self {
@@ -261,7 +279,43 @@ impl<'r> Transaction<'r> {
             own: Knowledge::default(),
             pages: Vec::new(),
             notices: Vec::new(),
+            keeps_past_views,
         }
+    }
+
+    /// Gives it the past views of its documents, of those that have any.
+    #[must_use]
+    pub fn with_past_views(mut self, past: impl IntoIterator<Item = (DocumentId, PastViews)>) -> Self {
+        for (id, past) in past {
+            let index = place(&self.slots, &id, 0);
+            self.slots[index].1.past = past;
+        }
+        self
+    }
+
+    /// From this transaction on, the replica keeps past views.
+    pub fn keep_past_views(&mut self) {
+        if !self.keeps_past_views {
+            self.keeps_past_views = true;
+            self.set_metadata(Bytes::from_static(metadata::PAST_KEY), Some(Bytes::new()));
+        }
+    }
+
+    /// A document as it is now in the transaction, with its view and the views before that.
+    pub fn document(
+        &mut self,
+        id: &DocumentId,
+        resolver: &mut dyn Resolver,
+    ) -> Option<(&Document, State, &PastViews)> {
+        let index = place(&self.slots, id, 0);
+        let slot = &mut self.slots[index].1;
+        let view = slot.view(resolver)?;
+        Some((slot.document.as_ref().expect("what has a view is there"), view, &slot.past))
+    }
+
+    /// Puts an entry of metadata into the batch, or with `None` removes it. For keys that begin with `x`, which are nobody else's.
+    pub fn set_metadata(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.metadata.insert(key, value);
     }
 
     /// Places a local write. The document must be among those that the transaction began with.
@@ -282,14 +336,17 @@ impl<'r> Transaction<'r> {
             _ => {}
         }
         let local = slot.document.as_ref();
+        let alone = if let Seen::Wrote { dot, .. } = &seen { Some(*dot) } else { None };
         let (context, read) = match seen {
+            Seen::Wrote { context, state, .. } => (context, Some(state)),
             Seen::Read { context, state } if !broken::is(Rule::SeenContext) => {
                 (context, if planted!(AnnotatedOverCurrent) { view } else { state })
             }
             _ => (local.map(|local| local.context().clone()).unwrap_or_default(), view),
         };
-        let beside =
-            local.map_or(0, |local| local.heads().iter().filter(|head| !head.dot.is_in(&context)).count());
+        let beside = local.map_or(0, |local| {
+            local.heads().iter().filter(|head| !head.dot.is_in(&context) && Some(head.dot) != alone).count()
+        });
         if beside + 1 > limits.heads_max {
             return Err(WriteError::TooManyHeads { id, heads: beside, heads_max: limits.heads_max });
         }
@@ -300,7 +357,7 @@ impl<'r> Transaction<'r> {
             Some(annotations) => state.annotations = annotations,
             None => self.notices.push(Notice::HandlerFailed { id: id.clone() }),
         }
-        let document = Document::write(local, dot, state, &context);
+        let document = Document::write_after(local, dot, state, &context, alone);
         if document.bytes() > limits.document_bytes_max {
             let (bytes, bytes_max) = (document.bytes(), limits.document_bytes_max);
             return Err(WriteError::DocumentTooLarge { id, bytes, bytes_max });
@@ -312,6 +369,47 @@ impl<'r> Transaction<'r> {
         self.known.advance(dot.incarnation, dot.stamp);
         self.own.advance(dot.incarnation, dot.stamp);
         Ok(Written { dot, heads })
+    }
+
+    /// Places what somebody without causality had of a document before this replica met him: a write that has seen nothing and whose
+    /// stamp is older than every other write's. It is kept like any version, and outranks none.
+    ///
+    /// `fresh` must be random: imports are made under it if none was made since the store was opened.
+    pub fn import(
+        &mut self,
+        id: DocumentId,
+        deleted: bool,
+        body: Bytes,
+        fresh: Incarnation,
+        resolver: &mut dyn Resolver,
+    ) -> Result<Written, WriteError> {
+        let limits = self.replica.limits.clone();
+        if body.len() > limits.body_bytes_max {
+            return Err(WriteError::BodyTooLarge { id, bytes: body.len(), bytes_max: limits.body_bytes_max });
+        }
+        let index = place(&self.slots, &id, 0);
+        let slot = &mut self.slots[index].1;
+        let local = slot.document.as_ref();
+        let heads = local.map_or(0, |local| local.heads().len());
+        if heads >= limits.heads_max {
+            return Err(WriteError::TooManyHeads { id, heads, heads_max: limits.heads_max });
+        }
+        let dot = self.replica.import_dot(fresh, local).ok_or(WriteError::ClockExhausted)?;
+        let mut state = State { deleted, body, annotations: Bytes::new() };
+        match resolver.annotate(None, &state, dot) {
+            Some(annotations) => state.annotations = annotations,
+            None => self.notices.push(Notice::HandlerFailed { id: id.clone() }),
+        }
+        let document = Document::write(local, dot, state, &Context::default());
+        if document.bytes() > limits.document_bytes_max {
+            let (bytes, bytes_max) = (document.bytes(), limits.document_bytes_max);
+            return Err(WriteError::DocumentTooLarge { id, bytes, bytes_max });
+        }
+        if slot.becomes(document, None) {
+            self.changed.push(index);
+        }
+        self.known.advance(dot.incarnation, dot.stamp);
+        Ok(Written { dot, heads: heads + 1 })
     }
 
     /// Places several local writes, all or none.
@@ -453,11 +551,8 @@ impl<'r> Transaction<'r> {
                 .insert(metadata::known_key(incarnation), Some(metadata::number_value(stamp.number())));
         }
         let batch = Batch { records, metadata: self.metadata.into_iter().collect() };
-        (
-            batch,
-            Committable { end, history, known, own },
-            Outcome { pages: self.pages, notices: self.notices },
-        )
+        let committable = Committable { end, history, known, own, keeps_past_views: self.keeps_past_views };
+        (batch, committable, Outcome { pages: self.pages, notices: self.notices })
     }
 
     fn begin_incarnation(&mut self) -> Arc<History> {
@@ -492,7 +587,14 @@ impl<'r> Transaction<'r> {
             self.notices.push(Notice::Conflict { id: id.clone(), heads: document.heads().len() });
         }
         let replaces = slot.before.map(|before| before.0);
-        Put { record: Record { id, sequence, document, resolved }, replaces }
+        let record = Record { id, sequence, document, resolved };
+        if let Some((context, shown)) = slot.shown.take()
+            && (shown.deleted, &shown.body) != (record.view().deleted, &record.view().body)
+        {
+            slot.past.add(context, &shown);
+            self.metadata.insert(past_views_key(&record.id), Some(slot.past.to_value()));
+        }
+        Put { record, replaces }
     }
 
     /// Stamps far ahead, and writes under the live incarnation that this replica never made.
@@ -538,14 +640,32 @@ impl Replica {
     }
 }
 
+impl Replica {
+    /// The dot of an import on top of a document.
+    fn import_dot(&mut self, fresh: Incarnation, local: Option<&Document>) -> Option<Dot> {
+        let imports = self.imports.get_or_insert(Imports { incarnation: fresh, last: 0 });
+        imports.last += 1;
+        let included = local.map_or(Stamp::ZERO, |local| local.context().stamp(imports.incarnation));
+        if included.number() >= imports.last {
+            // Somebody wrote under this incarnation, too: leave it to him.
+            *imports = Imports { incarnation: fresh, last: 1 };
+        }
+        Some(Dot { incarnation: imports.incarnation, stamp: Stamp::new(imports.last).ok()? })
+    }
+}
+
 impl Slot {
-    fn new(record: Option<Record>) -> Self {
+    fn new(record: Option<Record>, keeps_past_views: bool) -> Self {
+        let shown = record
+            .as_ref()
+            .filter(|_| keeps_past_views)
+            .map(|record| (record.document.context().clone(), record.view().clone()));
         let before = record.as_ref().map(|record| (record.sequence, record.document.in_conflict()));
         let (document, view) = match record {
             Some(record) => (Some(record.document), record.resolved),
             None => (None, None),
         };
-        Self { before, document, view, changed: false, as_sent_by: None }
+        Self { before, document, view, changed: false, as_sent_by: None, shown, past: PastViews::default() }
     }
 
     /// The view of the document as it is now in the transaction.

@@ -450,6 +450,7 @@ impl Room {
         let effective = match &seen {
             Seen::Current => local.as_ref().map(|r| r.document.context().clone()).unwrap_or_default(),
             Seen::Read { context, .. } => context.clone(),
+            Seen::Wrote { .. } => unreachable!("only other dialects write so"),
         };
         let mut transaction = of.replica.begin(now, fresh, [(id.clone(), local)]);
         let written = transaction.write(
