@@ -47,16 +47,14 @@ impl Transport for Loopback {
             Self::Listening(listener) => {
                 let listener = listener.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let listener = listener.ok_or(TransportError::Closed)?;
-                listen(TcpListener::from_std(listener).map_err(failed)?, made.clone());
+                let listener = TcpListener::from_std(listener);
+                let failed = |error: std::io::Error| TransportError::Failed { detail: error.to_string() };
+                listen(listener.map_err(failed)?, made.clone());
                 None
             }
         };
         Ok(Box::new(Member { dials, made, connections }))
     }
-}
-
-fn failed(error: std::io::Error) -> TransportError {
-    TransportError::Failed { detail: error.to_string() }
 }
 
 fn listen(listener: TcpListener, made: mpsc::Sender<Connection>) {
