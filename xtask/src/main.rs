@@ -45,6 +45,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Kills processes that write and replicate on every storage, and looks at what is left on their disks: 50 rounds unless told.
+    /// `--rounds 500` takes some minutes for each storage
+    #[command(disable_help_flag = true)]
+    Crash {
+        /// Passed on to the campaign; `--help` lists its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Runs the benchmarks
     #[command(disable_help_flag = true)]
     Bench {
@@ -107,6 +115,7 @@ fn main() -> anyhow::Result<()> {
                 if planted.is_empty() { &["todos", "--", "fuzz"] } else { &["planted-bugs", "--"] };
             cargo(&[&["run", "--package", "peerloom-sim", "--example"], example].concat(), &others)
         }
+        Task::Crash { arguments } => run_of_everything("peerloom-crash", &arguments),
         Task::Bench { arguments } => run_of_everything("peerloom-benches", &arguments),
         Task::Model { arguments } => {
             needs::provide(Scope::Basic)?;
