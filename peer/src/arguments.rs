@@ -28,6 +28,12 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Joins the rooms and replicates until SIGTERM or Ctrl-C
     Serve,
+    /// Prints an invitation to the room, as text and as a QR code, or makes a new room of a topic
+    ///
+    /// Whoever has the invitation can join: send it as you would send a password.
+    Invite(Invite),
+    /// Takes an invitation: writes it into the settings file, so that `serve` joins the room
+    Join(Join),
     /// Writes the documents of a file, one JSON object a line, in large commits
     ///
     /// A line is {"id":"1","value":{…}}, or with "base64":"…" or "deleted":true in place of the value, as `export` and
@@ -112,6 +118,28 @@ pub(crate) struct Of {
     /// The collection. Need not be given if the peer has only one
     #[arg(long, short, value_name = "NAME")]
     pub(crate) collection: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Invite {
+    /// Make a room of this topic with a random key, and write it into the settings file, so that `serve` joins it
+    #[arg(value_name = "TOPIC")]
+    pub(crate) new_topic: Option<String>,
+    /// Leave the QR code out
+    #[arg(long)]
+    pub(crate) no_qr: bool,
+    /// Make it though there is another room in the settings, which is forgotten
+    #[arg(long, requires = "new_topic")]
+    pub(crate) replace: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Join {
+    /// The invitation. Read from standard input if it is -, so that the shell's history does not have it
+    pub(crate) invitation: String,
+    /// Join though there is another room in the settings, which is forgotten
+    #[arg(long)]
+    pub(crate) replace: bool,
 }
 
 #[derive(Args, Debug)]

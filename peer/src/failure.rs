@@ -10,6 +10,7 @@ use peerloom::{Error, OpenError, RoomError, StorageError};
 use crate::control::{Kind, Refusal};
 use crate::peer::PeerError;
 use crate::settings::SettingsError;
+use crate::settings_file::SettingsFileError;
 
 /// What the codes mean, for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -30,6 +31,14 @@ pub(crate) enum Failure {
     Settings(#[from] SettingsError),
     #[error("signaling")]
     Signaling(#[from] InvalidServer),
+    #[error("there is no room to invite anybody to: `invite TOPIC` makes one")]
+    NoRoom,
+    #[error(
+        "{} has another room already, of the topic {topic:?}: --replace forgets it, or take another --data", path.display()
+    )]
+    OtherRoom { path: PathBuf, topic: String },
+    #[error(transparent)]
+    SettingsFile(#[from] SettingsFileError),
     #[error("there is no document {id:?}")]
     NotFound { id: String },
     #[error("another process has the storage {place}, and nobody answers at {}", socket.display())]
@@ -75,6 +84,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Settings(_) | Self::Signaling(_) | Self::Value(_) => 2,
+            Self::NoRoom | Self::OtherRoom { .. } => 2,
             Self::Refused(Refusal { kind: Kind::Invalid | Kind::UnknownCollection, .. }) => 2,
             Self::NotFound { .. } => 3,
             Self::InUse { .. } | Self::AlreadyServed { .. } => 4,

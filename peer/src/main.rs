@@ -14,6 +14,7 @@ mod output;
 mod peer;
 mod serve;
 mod settings;
+mod settings_file;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ use commands::Listing;
 use control::WatchFrom;
 use failure::Failure;
 use output::{Format, Output};
-use settings::{LogFormat, Settings};
+use settings::{LogFormat, MissingFile, Settings};
 
 fn main() -> ExitCode {
     let arguments = Arguments::load();
@@ -44,7 +45,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let settings = Settings::of(arguments.settings)?;
+    let makes_file = matches!(arguments.command, Command::Invite(_) | Command::Join(_));
+    let missing_file = if makes_file { MissingFile::Make } else { MissingFile::Refuse };
+    let settings = Settings::of(arguments.settings, missing_file)?;
     start_logging(&settings, &arguments.command)?;
     let format = if arguments.json { Format::Json } else { Format::Text };
     let runtime =
@@ -75,6 +78,10 @@ fn start_logging(settings: &Settings, command: &Command) -> Result<(), Failure> 
 async fn execute(settings: &Settings, format: Format, command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve => return serve::serve(settings, &stop_signal()?).await,
+        Command::Invite(arguments) => {
+            return commands::invite(settings, &mut Output::new(format), arguments);
+        }
+        Command::Join(arguments) => return commands::join(settings, &mut Output::new(format), arguments),
         Command::Watch { of, from_start } => {
             let from = if from_start { WatchFrom::Start } else { WatchFrom::Now };
             let access = Access::to_served(settings).await?;
@@ -113,9 +120,12 @@ async fn with_documents(access: &mut Access, output: &mut Output, command: Comma
             commands::list(access, output, of.collection, listing).await
         }
         Command::Conflicts { of } => commands::conflicts(access, output, of.collection).await,
-        Command::Serve | Command::Watch { .. } | Command::Status | Command::CatchUp => {
-            unreachable!("these work with the peer that is being served")
-        }
+        Command::Serve
+        | Command::Invite(_)
+        | Command::Join(_)
+        | Command::Watch { .. }
+        | Command::Status
+        | Command::CatchUp => unreachable!("these do not open the storage"),
     }
 }
 

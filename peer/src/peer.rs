@@ -5,6 +5,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use futures_util::{Stream, StreamExt};
@@ -55,8 +56,7 @@ pub(crate) enum PeerError {
 impl Peer {
     /// Opens the peer's storage, which is made if there is none.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, PeerError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&settings.data);
-        made.map_err(|error| PeerError::Directory(settings.data.display().to_string(), error))?;
+        make_directory(&settings.data)?;
         let node = match settings.storage {
             StorageKind::Memory => Node::open(Memory::new()).await?,
             StorageKind::Fjall => Node::open(Fjall::at(settings.data.join("fjall"))).await?,
@@ -169,6 +169,12 @@ impl Peer {
             rooms: rooms.collect(),
         }
     }
+}
+
+/// Makes the directory of a peer, which its user alone can open, if there is none.
+pub(crate) fn make_directory(path: &Path) -> Result<(), PeerError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| PeerError::Directory(path.display().to_string(), error))
 }
 
 async fn put(collection: &Collection<Body>, documents: Vec<Document>) -> Result<(), Refusal> {

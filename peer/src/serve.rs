@@ -69,7 +69,7 @@ fn bind(path: &Path) -> Result<Listener, Failure> {
 }
 
 async fn join(settings: &RoomSettings, peer: &Peer) -> Result<Vec<Joined>, Failure> {
-    if settings.key.is_none() {
+    if settings.invitation.topic_key().is_none() {
         tracing::warn!(
             "NO KEY: whoever knows the topic and reaches the signaling server can join and read everything"
         );
@@ -85,18 +85,15 @@ async fn join(settings: &RoomSettings, peer: &Peer) -> Result<Vec<Joined>, Failu
                 })
             });
         }
-        let mut builder = peer.node.room(&settings.topic);
+        let mut builder = peer.node.room_of(&settings.invitation);
         for opened in &peer.collections {
             builder = builder.share(&opened.collection);
-        }
-        if let Some(key) = &settings.key {
-            builder = builder.key(key.clone());
         }
         if let Some(peers_max) = settings.peers_max {
             builder = builder.peers_max(peers_max.get());
         }
         let room = builder.join(WebRtc::with_options(signaling, settings.connections.clone())).await?;
-        joined.push(Joined { topic: settings.topic.clone(), signaling: url.clone(), room });
+        joined.push(Joined { topic: settings.invitation.topic().to_owned(), signaling: url.clone(), room });
     }
     Ok(joined)
 }

@@ -2,23 +2,33 @@
 //!
 //! Each setting has one name: `--dead-after-seconds`, `PEERLOOM_DEAD_AFTER_SECONDS`, and `dead_after_seconds` in the file.
 //! Secrets are never flags, because everybody on a machine can read those: they come from a file or from the environment.
+//! The room comes from an invitation, or from a topic with a key, a passphrase or neither.
 
 use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use peerloom::webrtc::{IceServer, Interfaces, Mdns, Options};
-use peerloom::{CollectionName, InvalidName, TopicKey};
+use peerloom::{
+    CollectionName, InvalidInvitation, InvalidName, Invitation, PassphraseError, Topic, TopicKey,
+};
 use serde::Deserialize;
 
 /// What the names of all environment variables begin with.
 pub(crate) const VARIABLE_PREFIX: &str = "PEERLOOM_";
+
+/// The directory of those who name none.
+const DIRECTORY: &str = "peerloom-data";
+
+/// The settings file in the directory of a peer, which counts unless another is named.
+const FILE: &str = "peer.toml";
 
 /// The collection of those who name none.
 const DEFAULT_COLLECTION: &str = "documents";
@@ -31,8 +41,26 @@ pub(crate) enum SettingsError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("settings file {}", path.display())]
     Malformed { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("to join a room it takes a {0}: set it by a flag, a variable or in the file")]
+    #[error("settings file {}: everybody can read it, and the invitation in it: chmod o-r", path.display())]
+    Exposed { path: PathBuf },
+    #[error(
+        "to join a room it takes a {0}: set it by a flag, a variable or in the file, or `join` an invitation"
+    )]
     Missing(&'static str),
+    #[error("the room comes from {0} and from {1}: leave one of them out")]
+    TwoRooms(&'static str, &'static str),
+    #[error(
+        "the room comes from {0}, which counts before the settings file: leave it out, and say this again"
+    )]
+    RoomOfCommand(&'static str),
+    #[error("the invitation cannot be used: copy it again, from its first letter to its last")]
+    Invitation(#[source] InvalidInvitation),
+    #[error("the topic")]
+    Topic(#[source] InvalidInvitation),
+    #[error("the signaling servers")]
+    Signaling(#[source] InvalidInvitation),
+    #[error("the passphrase")]
+    Passphrase(#[source] PassphraseError),
     #[error("{name}: {}", path.display())]
     SecretUnreadable { name: &'static str, path: PathBuf, source: io::Error },
     #[error("{0} is not UTF-8, or empty")]
@@ -49,7 +77,8 @@ pub(crate) enum SettingsError {
 #[derive(Args, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Given {
-    /// A TOML file with these settings, named as the flags are, with _ for -. Flags and variables come first.
+    /// A TOML file with these settings, named as the flags are, with _ for -. Flags and variables come first [default:
+    /// peer.toml in the directory, if it is there]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
@@ -94,6 +123,15 @@ pub(crate) struct Given {
     #[arg(long, global = true, value_name = "FILE", help_heading = "The room")]
     key_file: Option<PathBuf>,
 
+    /// A file with a passphrase that makes the topic's key, in place of a key: five random words or more. Or
+    /// PEERLOOM_PASSPHRASE
+    #[arg(long, global = true, value_name = "FILE", help_heading = "The room")]
+    passphrase_file: Option<PathBuf>,
+
+    /// The topic, its key and the signaling servers in one, as `join` writes it. Or PEERLOOM_INVITATION
+    #[arg(skip)]
+    invitation: Option<Hidden>,
+
     /// The URL of the signaling server, such as wss://signaling.example.org. With several, commas between them, the topic
     /// has a room at each
     #[arg(long, global = true, value_delimiter = ',', value_name = "URL", help_heading = "The room")]
@@ -134,6 +172,25 @@ pub(crate) struct Given {
     /// After how long a silence a peer counts as gone [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", help_heading = "Connections")]
     dead_after_seconds: Option<NonZeroU64>,
+}
+
+/// Text that no log shows.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+struct Hidden(String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(hidden)")
+    }
+}
+
+/// What is to be done where the settings file that was named is not there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum MissingFile {
+    Refuse,
+    /// The command makes it.
+    Make,
 }
 
 /// How documents are kept.
@@ -241,6 +298,10 @@ impl TryFrom<String> for CollectionSetting {
 #[derive(Debug)]
 pub(crate) struct Settings {
     given: Given,
+    /// The settings file, which may not be there.
+    pub(crate) file: PathBuf,
+    /// Where the room comes from, if a flag or a variable says anything of it.
+    room_of_command: Option<&'static str>,
     pub(crate) data: PathBuf,
     pub(crate) storage: StorageKind,
     pub(crate) socket: PathBuf,
@@ -252,9 +313,9 @@ pub(crate) struct Settings {
 
 /// What it takes to join the rooms of a topic.
 pub(crate) struct RoomSettings {
-    pub(crate) topic: String,
-    pub(crate) key: Option<TopicKey>,
-    /// At least one.
+    /// The topic, and its key if it has one.
+    pub(crate) invitation: Invitation,
+    /// At least one. Those of the invitation, unless others are set.
     pub(crate) signaling: Vec<String>,
     pub(crate) token: Option<TokenSource>,
     pub(crate) peers_max: Option<NonZeroUsize>,
@@ -280,13 +341,21 @@ impl TokenSource {
 
 impl Settings {
     /// Takes from the file what neither a flag nor a variable says, and puts defaults for the rest.
-    pub(crate) fn of(given: Given) -> Result<Self, SettingsError> {
-        let file = match &given.config {
-            None => Given::default(),
-            Some(path) => read_file(path)?,
+    pub(crate) fn of(given: Given, missing: MissingFile) -> Result<Self, SettingsError> {
+        let in_directory = || given.data.clone().unwrap_or_else(|| DIRECTORY.into()).join(FILE);
+        let path = given.config.clone().unwrap_or_else(in_directory);
+        let may_be_missing = given.config.is_none() || missing == MissingFile::Make;
+        let file = match read_file(&path) {
+            Err(SettingsError::Unreadable { source, .. })
+                if may_be_missing && source.kind() == io::ErrorKind::NotFound =>
+            {
+                Given::default()
+            }
+            read => read?,
         };
+        let room_of_command = given.room_of_command();
         let given = given.or(file);
-        let data = given.data.clone().unwrap_or_else(|| "peerloom-data".into());
+        let data = given.data.clone().unwrap_or_else(|| DIRECTORY.into());
         let socket = given.socket.clone().unwrap_or_else(|| data.join("control.sock"));
         let default_collection = || CollectionSetting {
             name: CollectionName::new(DEFAULT_COLLECTION).expect("the default is a name"),
@@ -305,6 +374,8 @@ impl Settings {
             storage: given.storage.unwrap_or_default(),
             log: given.log.clone(),
             log_format: given.log_format.unwrap_or_default(),
+            file: path,
+            room_of_command,
             data,
             socket,
             collections,
@@ -315,8 +386,12 @@ impl Settings {
     /// What it takes to join the rooms of the topic.
     pub(crate) fn room(&self) -> Result<RoomSettings, SettingsError> {
         let given = &self.given;
-        let signaling = given.signaling.clone().unwrap_or_default();
-        if signaling.is_empty() {
+        let invitation = self.invitation()?;
+        let servers = match &invitation {
+            Some(invitation) => self.signaling_of(invitation).to_vec(),
+            None => self.signaling().to_vec(),
+        };
+        if servers.is_empty() {
             return Err(SettingsError::Missing("signaling URL"));
         }
         let token = match &given.token_file {
@@ -326,15 +401,66 @@ impl Settings {
         // Told now if there is none, and not when the first connection is made.
         token.as_ref().map(TokenSource::read).transpose()?;
         Ok(RoomSettings {
-            topic: given.topic.clone().ok_or(SettingsError::Missing("topic"))?,
-            key: secret("KEY", "key_file", given.key_file.as_deref())?
-                .map(|key| parse_key(&key))
-                .transpose()?,
-            signaling,
+            invitation: invitation.ok_or(SettingsError::Missing("topic"))?,
+            signaling: servers,
             token,
             peers_max: given.peers_max,
             connections: self.connections()?,
         })
+    }
+
+    /// The room that is set, if one is: its topic and key, and what signaling servers an invitation to it had.
+    pub(crate) fn invitation(&self) -> Result<Option<Invitation>, SettingsError> {
+        let given = &self.given;
+        let invitation = match secret_variable("INVITATION")? {
+            Some(text) => Some(text),
+            None => given.invitation.as_ref().map(|Hidden(text)| text.clone()),
+        };
+        let key = secret("KEY", "key_file", given.key_file.as_deref())?;
+        let passphrase = secret("PASSPHRASE", "passphrase_file", given.passphrase_file.as_deref())?;
+        let sources = [
+            (invitation.is_some(), "an invitation"),
+            (given.topic.is_some(), "a topic"),
+            (key.is_some(), "a key"),
+            (passphrase.is_some(), "a passphrase"),
+        ];
+        let mut sources = sources.into_iter().filter_map(|(is_set, name)| is_set.then_some(name));
+        if let Some(text) = invitation {
+            if let (Some(first), Some(second)) = (sources.next(), sources.next()) {
+                return Err(SettingsError::TwoRooms(first, second));
+            }
+            return text.parse().map(Some).map_err(SettingsError::Invitation);
+        }
+        if key.is_some() && passphrase.is_some() {
+            return Err(SettingsError::TwoRooms("a key", "a passphrase"));
+        }
+        let Some(topic) = &given.topic else { return Ok(None) };
+        let open = Invitation::new(topic).map_err(SettingsError::Topic)?;
+        let key = match (key, passphrase) {
+            (Some(key), _) => Some(parse_key(&key)?),
+            (None, Some(passphrase)) => Some(key_of_passphrase(&passphrase, topic)?),
+            (None, None) => None,
+        };
+        Ok(Some(match key {
+            Some(key) => open.key(key),
+            None => open,
+        }))
+    }
+
+    /// The signaling servers that are set, besides those of an invitation.
+    pub(crate) fn signaling(&self) -> &[String] {
+        self.given.signaling.as_deref().unwrap_or_default()
+    }
+
+    /// The signaling servers of a room: those that are set, or else those of the invitation.
+    pub(crate) fn signaling_of<'a>(&'a self, invitation: &'a Invitation) -> &'a [String] {
+        let set = self.signaling();
+        if set.is_empty() { invitation.signaling_urls() } else { set }
+    }
+
+    /// Checks that the settings file decides about the room, so that it does any good to write one into it.
+    pub(crate) fn room_is_of_file(&self) -> Result<(), SettingsError> {
+        self.room_of_command.map_or(Ok(()), |source| Err(SettingsError::RoomOfCommand(source)))
     }
 
     fn connections(&self) -> Result<Options, SettingsError> {
@@ -368,6 +494,21 @@ impl Settings {
 }
 
 impl Given {
+    /// What of the room flags and variables say, before the file is looked at. Signaling servers are no part of it:
+    /// whatever room it is, one may want to meet somewhere else.
+    fn room_of_command(&self) -> Option<&'static str> {
+        let variable = |name| std::env::var_os(format!("{VARIABLE_PREFIX}{name}")).is_some();
+        let sources = [
+            (self.topic.is_some(), "--topic or PEERLOOM_TOPIC"),
+            (self.key_file.is_some(), "--key-file or PEERLOOM_KEY_FILE"),
+            (self.passphrase_file.is_some(), "--passphrase-file or PEERLOOM_PASSPHRASE_FILE"),
+            (variable("KEY"), "PEERLOOM_KEY"),
+            (variable("PASSPHRASE"), "PEERLOOM_PASSPHRASE"),
+            (variable("INVITATION"), "PEERLOOM_INVITATION"),
+        ];
+        sources.into_iter().find_map(|(is_set, name)| is_set.then_some(name))
+    }
+
     fn or(self, other: Self) -> Self {
         Self {
             config: self.config,
@@ -379,6 +520,8 @@ impl Given {
             log_format: self.log_format.or(other.log_format),
             topic: self.topic.or(other.topic),
             key_file: self.key_file.or(other.key_file),
+            passphrase_file: self.passphrase_file.or(other.passphrase_file),
+            invitation: self.invitation.or(other.invitation),
             signaling: self.signaling.or(other.signaling),
             token_file: self.token_file.or(other.token_file),
             peers_max: self.peers_max.or(other.peers_max),
@@ -394,10 +537,15 @@ impl Given {
 }
 
 fn read_file(path: &Path) -> Result<Given, SettingsError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
-    toml::from_str(&text)
-        .map_err(|source| SettingsError::Malformed { path: path.to_owned(), source: Box::new(source) })
+    let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    let given: Given = toml::from_str(&text)
+        .map_err(|source| SettingsError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
+    let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode();
+    if given.invitation.is_some() && mode & 0o004 != 0 {
+        return Err(SettingsError::Exposed { path: path.to_owned() });
+    }
+    Ok(given)
 }
 
 /// A secret from the file, or else from the environment.
@@ -431,4 +579,9 @@ fn secret_variable(variable: &'static str) -> Result<Option<String>, SettingsErr
 fn parse_key(text: &str) -> Result<TopicKey, SettingsError> {
     let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| SettingsError::Key)?;
     Ok(TopicKey::new(bytes.try_into().map_err(|_| SettingsError::Key)?))
+}
+
+fn key_of_passphrase(passphrase: &str, topic: &str) -> Result<TopicKey, SettingsError> {
+    let topic = Topic::new(topic).map_err(|error| SettingsError::Topic(error.into()))?;
+    TopicKey::from_passphrase(passphrase, &topic).map_err(SettingsError::Passphrase)
 }

@@ -215,6 +215,155 @@ fn settings_come_from_flags_then_variables_then_the_file() {
     assert!(of_flags.contains("only of-flags"), "{of_flags}");
 }
 
+/// Reads a QR code of half blocks, which are light modules, as a camera would.
+fn scanned(code: &str) -> String {
+    let rows: Vec<Vec<bool>> = code
+        .lines()
+        .flat_map(|line| {
+            let halves = line.chars().map(|block| match block {
+                ' ' => (true, true),
+                '\u{2580}' => (false, true),
+                '\u{2584}' => (true, false),
+                '\u{2588}' => (false, false),
+                other => panic!("{other:?} in\n{code}"),
+            });
+            let (above, below): (Vec<bool>, Vec<bool>) = halves.unzip();
+            [above, below]
+        })
+        .collect();
+    let width = rows[0].len();
+    let quiet = 4;
+    let is_quiet = |at: usize| at < quiet || at >= width - quiet;
+    for (y, row) in rows[..width].iter().enumerate() {
+        for (x, dark) in row.iter().enumerate() {
+            assert!(
+                !(*dark && (is_quiet(x) || is_quiet(y))),
+                "the quiet zone is not, at {x}, {y} of\n{code}"
+            );
+        }
+    }
+    let modules = rqrr::SimpleGrid::from_func(width - 2 * quiet, |x, y| rows[y + quiet][x + quiet]);
+    rqrr::Grid::new(modules).decode().unwrap().1
+}
+
+#[test]
+fn two_peers_meet_by_an_invitation_alone() {
+    let signaling = Signaling::start();
+    let host = Peer::new("host", &["--bind", "127.0.0.1"]);
+    let guest = Peer::new("guest", &["--bind", "127.0.0.1"]);
+    let invited = host.json(&["--signaling", &signaling.url(), "invite", "our-notes"]).remove(0);
+    assert_eq!((&invited["topic"], &invited["signaling"]), (&json!("our-notes"), &json!([signaling.url()])));
+    let invitation = invited["invitation"].as_str().unwrap();
+    // Wrapped, as it is in a letter, and not in the arguments, which the shell keeps.
+    let letter = format!("  {}\r\n  {}\n", &invitation[..40], &invitation[40..]);
+    guest.ok_with(&["join", "-"], letter.as_bytes());
+
+    let mode = std::fs::metadata(guest.data().join("peer.toml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(guest.ok(&["invite", "--no-qr"]), format!("{invitation}\n"));
+    let printed = guest.ok(&["invite"]);
+    let (text, code) = printed.split_once('\n').unwrap();
+    assert_eq!((text, scanned(code)), (invitation, invitation.to_uppercase()));
+
+    let _hosting = host.serve();
+    host.ok(&["put", "milk", "1"]);
+    let mut guesting = guest.serve();
+    guest.ok(&["catch-up"]);
+    assert_eq!(guest.ok(&["get", "milk"]), "1\n");
+    assert_eq!(
+        guesting.times(
+            "NO KEY: whoever knows the topic and reaches the signaling server can join and read everything"
+        ),
+        0
+    );
+}
+
+#[test]
+fn peers_with_the_same_passphrase_are_of_one_room() {
+    let words = |peer: &Peer, words: &str| {
+        let file = peer.path().join("words");
+        std::fs::write(&file, words).unwrap();
+        let room = ["--topic", "our-notes", "--signaling", "ws://127.0.0.1:1", "--passphrase-file"];
+        peer.ok(&[&room[..], &[file.to_str().unwrap(), "invite", "--no-qr"]].concat())
+    };
+    let (left, right) = (Peer::new("left", &[]), Peer::new("right", &[]));
+    let invitation = words(&left, "correct horse battery staple shelf\n");
+    assert_eq!(words(&right, "correct horse battery staple shelf"), invitation);
+    assert_ne!(words(&right, "correct horse battery staple shelv"), invitation);
+}
+
+#[test]
+fn an_invitation_with_a_wrong_letter_is_refused_and_changes_nothing() {
+    let (host, guest) = (Peer::new("host", &[]), Peer::new("guest", &[]));
+    let invitation = host.ok(&["--signaling", "ws://127.0.0.1:1", "invite", "our-notes", "--no-qr"]);
+    let mut mistyped = invitation.trim().to_owned();
+    let letter = if mistyped.split_off(60).starts_with('q') { 'r' } else { 'q' };
+    mistyped.push(letter);
+    mistyped.push_str(&invitation.trim()[61..]);
+    let cases = [
+        (mistyped, "mistyped or cut short"),
+        (invitation.trim()[..90].to_owned(), "mistyped or cut short"),
+        (invitation.replacen('a', "0", 1), "is '0'"),
+        ("https://example.org".to_owned(), "begins with \"peerloom:\""),
+        (String::new(), "begins with \"peerloom:\""),
+    ];
+    for (wrong, expected) in cases {
+        let output = guest.run_with(&["join", "-"], wrong.as_bytes());
+        let said = said(&output);
+        assert_eq!((output.status.code(), said.contains(expected)), (Some(2), true), "{wrong} says\n{said}");
+        assert!(!guest.data().exists());
+    }
+    let nobody = guest.run(&["invite"]);
+    assert_eq!((nobody.status.code(), said(&nobody).contains("invite TOPIC")), (Some(2), true));
+}
+
+#[test]
+fn a_room_is_replaced_only_when_asked_and_the_rest_of_the_file_stays() {
+    let (first, second) = (Peer::new("first", &[]), Peer::new("second", &[]));
+    let invite = |peer: &Peer, topic: &str| {
+        let url = format!("ws://{topic}.example.org");
+        peer.ok(&["--signaling", &url, "invite", topic, "--no-qr"]).trim().to_owned()
+    };
+    let (notes, plans) = (invite(&first, "our-notes"), invite(&second, "our-plans"));
+    let guest = Peer::new("guest", &[]);
+    let file = guest.path().join("settings.toml");
+    let config = ["--config", file.to_str().unwrap()];
+    let written =
+        "# Ours.\ncollections = [\"a\", \"b\"] # two\ntopic = \"old\"\nsignaling = [\"ws://old\"]\n";
+    std::fs::write(&file, written).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+
+    let refused = guest.run(&[&config[..], &["join", &notes]].concat());
+    let reason = said(&refused);
+    assert_eq!(
+        (refused.status.code(), reason.contains("\"old\"") && reason.contains("--replace")),
+        (Some(2), true),
+        "{reason}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+
+    for invitation in [&notes, &plans] {
+        guest.ok(&[&config[..], &["join", invitation, "--replace"]].concat());
+        guest.ok(&[&config[..], &["join", invitation]].concat());
+        let expected =
+            format!("# Ours.\ncollections = [\"a\", \"b\"] # two\ninvitation = \"{invitation}\"\n");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(guest.ok(&[&config[..], &["invite", "--no-qr"]].concat()).trim(), invitation);
+    }
+    assert_eq!(
+        guest.run(&[&config[..], &["--signaling", "ws://x", "invite", "new"]].concat()).status.code(),
+        Some(2)
+    );
+    let of_flag = guest.run(&[&config[..], &["--topic", "t", "join", &notes, "--replace"]].concat());
+    assert_eq!((of_flag.status.code(), said(&of_flag).contains("--topic")), (Some(2), true));
+    let two = guest.run(&[&config[..], &["--topic", "t", "serve"]].concat());
+    assert_eq!((two.status.code(), said(&two).contains("an invitation and from a topic")), (Some(2), true));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = guest.run(&[&config[..], &["list"]].concat());
+    assert_eq!((exposed.status.code(), said(&exposed).contains("chmod")), (Some(2), true));
+}
+
 #[test]
 fn wrong_settings_are_told_by_name() {
     let peer = Peer::new("wrong", &[]);

@@ -81,6 +81,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Gives everything that reads bytes of others what a fuzzer makes up, after what it found before. Needs a nightly
+    /// compiler and cargo-fuzz
+    FuzzBytes {
+        /// For how long each target is fuzzed
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        seconds: u32,
+    },
     /// Checks formatting, lints and documentation; a warning is an error
     Check,
 }
@@ -126,6 +133,7 @@ fn main() -> anyhow::Result<()> {
             anyhow::ensure!(needs::provide_rxdb(), "RxDB is not there");
             cargo(&["run", "--package", "rxdb-rooms", "--"], &arguments)
         }
+        Task::FuzzBytes { seconds } => fuzz_bytes(seconds),
         Task::Check => check(),
     }
 }
@@ -149,6 +157,35 @@ fn demo(arguments: Vec<String>) -> anyhow::Result<()> {
         .collect();
     cargo(&build, &[])?;
     run_built(program, &others)
+}
+
+/// Replays what was found, which any compiler can, and fuzzes on.
+fn fuzz_bytes(seconds: u32) -> anyhow::Result<()> {
+    needs::provide(Scope::Basic)?;
+    cargo(&["test", "--package", "peerloom-hostile-bytes"], &[])?;
+    needs::require_fuzzer()?;
+    let targets = root().join("fuzz/fuzz_targets");
+    let files = targets.read_dir().with_context(|| targets.display().to_string())?;
+    let mut targets = Vec::new();
+    for file in files {
+        targets.push(file?.path().file_stem().context("a target has a name")?.to_string_lossy().into_owned());
+    }
+    targets.sort();
+    let time = format!("-max_total_time={seconds}");
+    for target in targets {
+        let corpus = format!("fuzz/corpus/{target}");
+        std::fs::create_dir_all(root().join(&corpus)).context(corpus.clone())?;
+        let regressions = format!("fuzz/regressions/{target}");
+        let mut command = Command::new("rustup");
+        command.args(["run", "nightly", "cargo", "fuzz", "run", &target, &corpus, &regressions]);
+        command.args(["--", &time, "-max_len=65536", "-rss_limit_mb=512"]);
+        run(command).with_context(|| {
+            format!(
+                "what breaks {target} is in fuzz/artifacts/{target}: mend it, and keep it in {regressions}"
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Builds the whole workspace, as the tests do, and runs one of its programs.
@@ -192,9 +229,7 @@ fn cargo_program() -> PathBuf {
 
 /// Prints a command and runs it in the workspace's root.
 fn run(mut command: Command) -> anyhow::Result<()> {
-    if let Some(package) = env::var_os("CARGO_MANIFEST_DIR") {
-        command.current_dir(PathBuf::from(package).join(".."));
-    }
+    command.current_dir(root());
     let line = line(&command);
     eprintln!("$ {line}");
     let status = command.status().with_context(|| format!("`{line}` could not be started"))?;
@@ -202,6 +237,11 @@ fn run(mut command: Command) -> anyhow::Result<()> {
         bail!("`{line}` failed: {status}");
     }
     Ok(())
+}
+
+/// The workspace's root, or where the program was started if it was not by cargo.
+fn root() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| ".".into(), |package| PathBuf::from(package).join(".."))
 }
 
 /// A command as one would type it.

@@ -133,6 +133,26 @@ pub(crate) fn provide_rxdb() -> bool {
     wanted.is_some_and(|wanted| std::fs::write(directory.join("node_modules/.installed-by"), wanted).is_ok())
 }
 
+/// Checks that a fuzzer can be built and run. It is not installed without a question: a second compiler is large.
+pub(crate) fn require_fuzzer() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    if !runs("rustup", "--version") {
+        missing.push("rustup, from https://rustup.rs");
+    } else if !answers("rustup", &["run", "nightly", "cargo", "--version"]) {
+        missing.push("rustup toolchain install nightly --profile minimal");
+    }
+    if !answers("cargo", &["fuzz", "--version"]) {
+        missing.push("cargo install cargo-fuzz --locked");
+    }
+    if !runs("c++", "--version") {
+        missing.push("a C++ compiler, which libFuzzer is built with: g++ on Debian and Ubuntu");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("what was found before is read well; to fuzz on, install this:\n  {}", missing.join("\n  "));
+}
+
 fn apt(line: &str) -> anyhow::Result<()> {
     eprintln!("$ {line}");
     let mut words = line.split(' ');
@@ -180,7 +200,11 @@ fn is_root() -> bool {
 
 /// Whether there is such a program, and it can answer a question as simple as this.
 fn runs(program: &str, argument: &str) -> bool {
+    answers(program, &[argument])
+}
+
+fn answers(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -1,0 +1,72 @@
+//! The settings file as the program itself writes it: the room that it was invited to, and nothing else of it changed.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use peerloom::Invitation;
+use toml_edit::{DocumentMut, value};
+
+/// Why the settings file could not be written. It is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SettingsFileError {
+    #[error("settings file {}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+    #[error("settings file {}", path.display())]
+    Malformed { path: PathBuf, source: Box<toml_edit::TomlError> },
+}
+
+/// Puts an invitation in place of whatever the file says of a room. Comments and other settings stay.
+///
+/// A new file is for its user alone. One that was there keeps its owner and its permissions, but that nobody else can read it.
+/// When this returns it is durable; a crash before leaves the file as it was.
+pub(crate) fn write_room(path: &Path, invitation: &Invitation) -> Result<(), SettingsFileError> {
+    let unwritable = |source| SettingsFileError::Unwritable { path: path.to_owned(), source };
+    // Behind a link, so that the link stays.
+    let place = match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        place => place.map_err(unwritable)?,
+    };
+    let text = match fs::read_to_string(&place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        text => text.map_err(unwritable)?,
+    };
+    let text = with_room(&text, invitation)
+        .map_err(|source| SettingsFileError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
+    replace(&place, &text).map_err(unwritable)
+}
+
+fn with_room(text: &str, invitation: &Invitation) -> Result<String, toml_edit::TomlError> {
+    let mut document: DocumentMut = text.parse()?;
+    for setting in ["topic", "key_file", "passphrase_file"] {
+        document.remove(setting);
+    }
+    if !invitation.signaling_urls().is_empty() {
+        document.remove("signaling");
+    }
+    document["invitation"] = value(invitation.to_string());
+    Ok(document.to_string())
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // For its user alone from the beginning.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(metadata) => {
+            fchown(file.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
+            file.as_file().set_permissions(Permissions::from_mode(metadata.mode() & 0o770))?;
+        }
+    }
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    fs::File::open(directory)?.sync_all()
+}
