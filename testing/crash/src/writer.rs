@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use clap::Args;
 use futures_util::StreamExt;
-use peerloom::{Collection, Node, Room, RoomEvent};
+use peerloom::{Collection, Error, Node, Room, RoomEvent, WriteError};
 
 use crate::disk::{Disk, Kind};
 use crate::loopback::Loopback;
@@ -133,15 +133,23 @@ impl Writer {
             Operation::Page { ids } => {
                 self.numbers.put_many(ids.iter().map(|id| (id.as_str(), &fresh))).await?;
             }
-            Operation::Shared { id } => match self.numbers.read(id.as_str()).await? {
-                Some(mut draft) => {
-                    *draft = draft.clone().into_value().with(self.side, number);
-                    self.numbers.save(draft).await?;
-                }
-                None => self.numbers.put(id.as_str(), &fresh).await?,
-            },
+            Operation::Shared { id } => self.share(id, number, &fresh).await?,
             Operation::Upkeep => self.disk.upkeep().await?,
         }
         Ok(())
+    }
+    /// Adds this side's number to what is there. The other side's first write may arrive after a look that found nothing: a plain
+    /// put would supersede it unseen.
+    async fn share(&self, id: &str, number: u64, fresh: &Numbers) -> anyhow::Result<()> {
+        loop {
+            if let Some(mut draft) = self.numbers.read(id).await? {
+                *draft = draft.clone().into_value().with(self.side, number);
+                return Ok(self.numbers.save(draft).await?);
+            }
+            match self.numbers.insert(id, fresh).await {
+                Err(Error::Write(WriteError::Exists { .. })) => {}
+                inserted => return Ok(inserted?),
+            }
+        }
     }
 }
