@@ -13,7 +13,7 @@ fn fuzz() -> PathBuf {
 
 /// The files of a directory, with their names without the extension.
 fn files(directory: &Path) -> Vec<(String, PathBuf)> {
-    let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let paths = entries.map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         paths.map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), path)).collect();
