@@ -100,14 +100,16 @@ pub(super) fn commutativity(subject: &Subject, history: &History) -> Result<Verd
     let (Some(other_later), Some(other_view)) = (last_write(&second, *one), shown(subject, &second)?) else {
         return Ok(Verdict::DoesNotApply);
     };
+    let value = |place: &Pointer, state: &State| {
+        let value = content(state).and_then(|content| place.of(&content).cloned());
+        // Objects are judged by what is in them.
+        value.filter(|value| !value.is_object())
+    };
+    let looks_the_same = |place: &Pointer| same_items(&value(place, &view), &value(place, &other_view));
     let is_decided_for_later = |place: &Pointer| {
-        let value = |state: &State| {
-            let value = content(state).and_then(|content| place.of(&content).cloned());
-            // Objects are judged by what is in them.
-            value.filter(|value| !value.is_object())
-        };
-        same_items(&value(&view), &value(&other_view))
-            || (value(&view) == value(&later) && value(&other_view) == value(&other_later))
+        looks_the_same(place)
+            || (value(place, &view) == value(place, &later)
+                && value(place, &other_view) == value(place, &other_later))
     };
     let (one_last, two_last) = (format!("{one} last"), format!("{two} last"));
     let columns = vec![(two_last.as_str(), view.clone()), (one_last.as_str(), other_view.clone())];
@@ -118,9 +120,19 @@ pub(super) fn commutativity(subject: &Subject, history: &History) -> Result<Verd
         }
     } else if !view.deleted && !subject.looks_equal(&view, &other_view) {
         let views = [content(&view), content(&other_view)];
-        let mut places =
-            views.iter().flatten().flat_map(|view| leaves(view, Lists::Whole)).map(|(place, _)| place);
-        if let Some(place) = places.find(|place| !is_decided_for_later(place)) {
+        let places: Vec<Pointer> = views
+            .iter()
+            .flatten()
+            .flat_map(|view| leaves(view, Lists::Whole))
+            .map(|(place, _)| place)
+            .collect();
+        // What is combined from fields that the later write decides follows it.
+        let later_decides = places
+            .iter()
+            .any(|place| !subject.combines(place) && !looks_the_same(place) && is_decided_for_later(place));
+        let follows = |place: &Pointer| later_decides && subject.combines(place);
+        if let Some(place) = places.into_iter().find(|place| !is_decided_for_later(place) && !follows(place))
+        {
             let what = format!(
                 "which of the two writes has which role decides about {place}, and not for the later one"
             );
