@@ -103,6 +103,7 @@ async fn connections_live_on_without_the_server_and_newcomers_come_with_it() {
     right.write("after", 100).await;
     left.has("after", 100).await;
     // The one who was connected before was recognized: the newcomer is the only one who joined.
+    peers(&on_left, 2).await;
     peers(&on_right, 2).await;
     let mut joined = 0;
     while let Ok(Some(event)) = timeout(Duration::ZERO, events.next()).await {
