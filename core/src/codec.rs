@@ -202,10 +202,15 @@ impl<'b> Reader<'b> {
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        match self.buffer.len() - self.decoder.position() {
+        match self.rest() {
             0 => Ok(()),
             bytes => Err(DecodeError::Trailing { bytes }),
         }
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn rest(&self) -> usize {
+        self.buffer.len() - self.decoder.position()
     }
 
     fn error(position: usize, error: &minicbor::decode::Error) -> DecodeError {
@@ -225,9 +230,8 @@ impl<'b> Reader<'b> {
     pub(crate) fn array(&mut self) -> Result<usize, DecodeError> {
         let position = self.decoder.position();
         let found = self.take(Decoder::array)?;
-        let rest = self.buffer.len() - self.decoder.position();
         match found {
-            Some(found) if found <= rest as u64 => Ok(found as usize),
+            Some(found) if found <= self.rest() as u64 => Ok(found as usize),
             Some(found) => Err(DecodeError::ArrayLength { position, found }),
             None => Err(DecodeError::Encoding { position, detail: "an array of indefinite length".into() }),
         }
@@ -383,8 +387,11 @@ impl<'b> Reader<'b> {
     ) -> Result<Document, DecodeError> {
         self.array_of(2)?;
         let context: Context = self.vector_named(named)?;
-        let heads = self.array()?;
-        let heads = (0..heads).map(|_| self.head(&context)).collect::<Result<Heads, _>>()?;
+        let count = self.array()?;
+        let mut heads = Heads::new();
+        for _ in 0..count {
+            heads.push(self.head(&context)?);
+        }
         Ok(Document::of(context, heads)?)
     }
 

@@ -4,6 +4,7 @@
 //! takes effect until the batch is durable and [`Replica::committed`] is told so, but for the stamps, which
 //! are handed out for good.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -225,16 +226,17 @@ pub struct Committable {
     pub(super) keeps_past_views: bool,
 }
 
+/// One of a transaction's documents. As small as it can be, for a page has many and most have neither view nor past.
 #[derive(Clone)]
 struct Slot {
     before: Option<(Sequence, bool)>,
     document: Option<Document>,
-    view: Option<State>,
+    view: Option<Box<State>>,
     changed: bool,
     /// The page that brought it as it is now.
     as_sent_by: Option<usize>,
     /// Where past views are kept, the view it had before the transaction.
-    shown: Option<(Context, State)>,
+    shown: Option<Box<(Context, State)>>,
     past: PastViews,
 }
 
@@ -573,7 +575,7 @@ impl<'r> Transaction<'r> {
             note_sequence(&mut self.pages[page].as_sent, sequence);
         }
         let resolved = match slot.view.take() {
-            Some(view) if planted!(ViewKept) && document.in_conflict() => Some(view),
+            Some(view) if planted!(ViewKept) && document.in_conflict() => Some(*view),
             _ => resolve(&document, &id, resolver, &mut self.notices),
         };
         let was_in_conflict = slot.before.is_some_and(|before| before.1);
@@ -588,7 +590,7 @@ impl<'r> Transaction<'r> {
         }
         let replaces = slot.before.map(|before| before.0);
         let record = Record { id, sequence, document, resolved };
-        if let Some((context, shown)) = slot.shown.take()
+        if let Some((context, shown)) = slot.shown.take().map(|shown| *shown)
             && (shown.deleted, &shown.body) != (record.view().deleted, &record.view().body)
         {
             slot.past.add(context, &shown);
@@ -659,10 +661,10 @@ impl Slot {
         let shown = record
             .as_ref()
             .filter(|_| keeps_past_views)
-            .map(|record| (record.document.context().clone(), record.view().clone()));
+            .map(|record| Box::new((record.document.context().clone(), record.view().clone())));
         let before = record.as_ref().map(|record| (record.sequence, record.document.in_conflict()));
         let (document, view) = match record {
-            Some(record) => (Some(record.document), record.resolved),
+            Some(record) => (Some(record.document), record.resolved.map(Box::new)),
             None => (None, None),
         };
         Self { before, document, view, changed: false, as_sent_by: None, shown, past: PastViews::default() }
@@ -672,9 +674,9 @@ impl Slot {
     fn view(&mut self, resolver: &mut dyn Resolver) -> Option<State> {
         let document = self.document.as_ref()?;
         if document.in_conflict() && self.view.is_none() {
-            self.view = resolver.resolve(document.heads());
+            self.view = resolver.resolve(document.heads()).map(Box::new);
         }
-        Some(self.view.clone().unwrap_or_else(|| last_write(document)))
+        Some(self.view.as_deref().cloned().unwrap_or_else(|| last_write(document)))
     }
 
     /// Returns whether this is its first change.

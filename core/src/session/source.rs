@@ -280,12 +280,16 @@ impl Source {
         if records.is_empty() {
             self.cursor = self.cursor.max(snapshot.end);
         }
-        for Scanned { record, served } in records {
+        let mut records = records.into_iter();
+        while let Some(Scanned { record, served }) = records.next() {
             assert!(record.sequence <= snapshot.end, "a scan and its snapshot are of the same instant");
             self.cursor = record.sequence;
             let was_blocked = self.blocked_ids.remove(&record.id);
             let served = served && !(planted!(TombstonesNotServed) && record.view().deleted);
             if served && self.is_news(&record.document, record.sequence) {
+                if self.page.is_empty() {
+                    self.page.reserve(records.len() + 1);
+                }
                 self.take(record.id, record.document, record.sequence, snapshot, was_blocked);
             }
             if was_blocked && self.blocked_ids.is_empty() && !self.blocked_unlisted {

@@ -28,6 +28,9 @@ use crate::version_vector::{Context, Knowledge};
 /// The only version there is.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;
 
+/// The fewest bytes that a document takes in a page, with an id of one letter and an empty body.
+const DOCUMENT_BYTES_MIN: usize = 13;
+
 /// A collection's place in the sender's offers.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct OfferIndex(pub(crate) u32);
@@ -419,9 +422,11 @@ impl Changes {
         if !items.is_multiple_of(2) {
             return Err(DecodeError::ArrayLength { position: 0, found: items as u64 });
         }
-        let documents = (0..items / 2)
-            .map(|_| Ok((reader.document_id()?, reader.document(named)?)))
-            .collect::<Result<_, DecodeError>>()?;
+        // Not more at first than the rest of the message could hold.
+        let mut documents = Vec::with_capacity((items / 2).min(reader.rest() / DOCUMENT_BYTES_MIN));
+        for _ in 0..items / 2 {
+            documents.push((reader.document_id()?, reader.document(named)?));
+        }
         Ok(Self {
             collection,
             documents,

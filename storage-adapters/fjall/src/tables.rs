@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use peerloom_core::{
     Batch, CommitError, DocumentId, IdRange, PageLimits, Put, Record, Sequence, StorageError,
 };
@@ -156,11 +156,14 @@ impl Tables for Database {
             return Err(CommitError::NotApplied(StorageError::Io { detail }));
         }
         let mut end = self.end;
-        let mut write = self.database.batch().durability(Some(self.persist));
+        // Two for each record, and seldom a third.
+        let items = 2 * batch.records.len() + batch.metadata.len();
+        let mut write =
+            OwnedWriteBatch::with_capacity(self.database.clone(), items).durability(Some(self.persist));
         let mut entry = Vec::new();
-        for Put { record, replaces } in batch.records {
+        for Put { record, replaces } in &batch.records {
             assert!(
-                record.sequence > end || replaces == Some(record.sequence),
+                record.sequence > end || *replaces == Some(record.sequence),
                 "{:?} is neither above the end of the feed, {end:?}, nor the sequence it replaces",
                 record.sequence
             );
@@ -169,7 +172,7 @@ impl Tables for Database {
             if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
                 write.remove(&self.feed, replaced.number().to_be_bytes());
             }
-            encode_entry(&record, &mut entry);
+            encode_entry(record, &mut entry);
             write.insert(&self.feed, key, &*entry);
             write.insert(&self.documents, record.id.as_bytes(), key);
         }

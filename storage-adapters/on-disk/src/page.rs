@@ -2,6 +2,9 @@
 
 use peerloom_core::{PageLimits, Record};
 
+/// A record that is smaller says little about those that follow.
+const RECORD_BYTES_LIKELY: usize = 128;
+
 /// A page being filled.
 #[derive(Debug)]
 pub struct Page {
@@ -25,9 +28,18 @@ impl Page {
     /// Adds a record, or does not and closes the page.
     pub fn add(&mut self, record: Record) {
         self.bytes = self.bytes.saturating_add(record.bytes());
-        if self.records.is_empty() || self.bytes <= self.limits.bytes_max.get() as usize {
-            self.records.push(record);
+        if self.records.is_empty() {
+            self.records.reserve(self.fitting(record.bytes()));
+        } else if self.bytes > self.limits.bytes_max.get() as usize {
+            return;
         }
+        self.records.push(record);
+    }
+
+    /// How many records fit if all are as large as this. Records are large, and a vector of them that grows is copied from place to place.
+    fn fitting(&self, bytes: usize) -> usize {
+        let documents_max = self.limits.documents_max.get() as usize;
+        documents_max.min(self.limits.bytes_max.get() as usize / bytes.max(RECORD_BYTES_LIKELY) + 1)
     }
 
     /// The records that fit.

@@ -47,6 +47,9 @@ const FILTER_BITS: f64 = 10.0;
 /// are not there, and a search for the place where they would be takes several times as long.
 const FRESH_FILTER_SHARE: f64 = 0.05;
 
+/// What an entry of the feed and one by id take in a batch besides id and bodies, as a rule at most.
+const ENTRY_BYTES_SPARE: usize = 96;
+
 /// A key and its value.
 type Entry = (Box<[u8]>, Box<[u8]>);
 
@@ -206,11 +209,16 @@ impl Tables for Database {
         }
         let (feed, documents, metadata) = (self.family(FEED), self.family(DOCUMENTS), self.family(METADATA));
         let mut end = self.end;
-        let mut write = WriteBatch::default();
+        let records_bytes = |batch: &Batch| {
+            let bytes =
+                |put: &Put| put.record.bytes() + 2 * put.record.id.as_bytes().len() + ENTRY_BYTES_SPARE;
+            batch.records.iter().map(bytes).sum()
+        };
+        let mut write = WriteBatch::with_capacity_bytes(records_bytes(&batch));
         let mut entry = Vec::new();
-        for Put { record, replaces } in batch.records {
+        for Put { record, replaces } in &batch.records {
             assert!(
-                record.sequence > end || replaces == Some(record.sequence),
+                record.sequence > end || *replaces == Some(record.sequence),
                 "{:?} is neither above the end of the feed, {end:?}, nor the sequence it replaces",
                 record.sequence
             );
@@ -219,7 +227,7 @@ impl Tables for Database {
             if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
                 write.delete_cf(feed, replaced.number().to_be_bytes());
             }
-            encode_entry(&record, &mut entry);
+            encode_entry(record, &mut entry);
             write.put_cf(feed, key, &entry);
             write.put_cf(documents, record.id.as_bytes(), key);
         }
