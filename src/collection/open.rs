@@ -198,7 +198,6 @@ impl OpenCollections {
             replica,
             era: Era::default(),
             requests: receiver,
-            held: None,
         };
         let span = tracing::info_span!("collection", name = %shared.name());
         node.spawn(writer.run().instrument(span));

@@ -75,6 +75,7 @@ pub(crate) trait Decision: Send {
 
 /// What is done alone, after everything before it.
 enum Alone {
+    Decide(Box<dyn Decision>),
     Recheck(oneshot::Sender<Result<(), Error>>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
@@ -91,8 +92,6 @@ pub(super) struct Writer {
     /// Pages of sessions that began in another era are refused: their peers left out what this replica no longer claims to know.
     pub(super) era: Era,
     pub(super) requests: mpsc::Receiver<Request>,
-    /// Taken from the requests, and not yet attended to.
-    pub(super) held: Option<Request>,
 }
 
 /// A request's reply and what it will say once the commit is durable.
@@ -106,13 +105,14 @@ impl Writer {
     /// Runs until the collection is closed, or nobody holds it any more. Then the store is closed too, whoever still reads from it.
     pub(super) async fn run(mut self) {
         let _closed = self.shared.closed().clone().drop_guard();
-        while let Some(first) = self.next().await {
+        while let Some(first) = self.requests.recv().await {
             let (batch, alone) = self.gather(first);
             if !batch.is_empty() {
                 self.commit(batch).await;
             }
             // A caller who has gone away does not want to know.
             match alone {
+                Some(Alone::Decide(decision)) => self.commit(vec![Request::Decide { decision }]).await,
                 Some(Alone::Recheck(reply)) => drop(reply.send(self.recheck().await)),
                 Some(Alone::Close(reply)) => {
                     self.requests.close();
@@ -128,30 +128,17 @@ impl Writer {
         }
     }
 
-    async fn next(&mut self) -> Option<Request> {
-        match self.held.take() {
-            Some(held) => Some(held),
-            None => self.requests.recv().await,
-        }
-    }
-
     /// The first request and those that wait behind it, up to the bound.
     fn gather(&mut self, first: Request) -> (Vec<Request>, Option<Alone>) {
         let (mut batch, mut documents, mut next) = (Vec::new(), 0, Some(first));
         while let Some(request) = next {
-            if let Request::Decide { .. } = request {
-                match batch.is_empty() {
-                    true => batch.push(request),
-                    false => self.held = Some(request),
-                }
-                break;
-            }
             documents += match &request {
                 Request::Write { writes, .. } => writes.len(),
                 Request::Apply { page, .. } => page.documents.len(),
                 Request::Decide { .. } | Request::Recheck { .. } | Request::Close { .. } => 0,
             };
             match request {
+                Request::Decide { decision } => return (batch, Some(Alone::Decide(decision))),
                 Request::Close { reply } => return (batch, Some(Alone::Close(reply))),
                 Request::Recheck { reply } => return (batch, Some(Alone::Recheck(reply))),
                 Request::Apply { era, reply, .. } if era != self.era => drop(reply.send(Ok(None))),
