@@ -5,8 +5,11 @@
 //! whether that worked. It reads and commits nothing itself.
 
 mod metadata;
+mod page;
 mod past;
+mod slot;
 mod transaction;
+mod write;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -16,11 +19,10 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use metadata::{CONFLICT_PREFIX, MalformedMetadata, checkpoint_from_value, checkpoint_key};
+pub use page::{Applied, Notice, Outcome, Page};
 pub use past::{PAST_VIEWS_MAX, PastView, PastViews, past_views_key, view_digest};
-pub use transaction::{
-    Applied, Committable, Condition, Notice, Outcome, Page, Resolver, Seen, Transaction, Write, WriteError,
-    Written,
-};
+pub use transaction::{Committable, Resolver, Transaction};
+pub use write::{Condition, Seen, Write, WriteError, Written};
 
 use crate::broken::{self, Rule};
 use crate::feed::{Checkpoint, History, Sequence};

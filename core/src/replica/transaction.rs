@@ -4,7 +4,6 @@
 //! takes effect until the batch is durable and [`Replica::committed`] is told so, but for the stamps, which
 //! are handed out for good.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,11 +11,14 @@ use core::ops::RangeInclusive;
 
 use bytes::Bytes;
 
+use super::page::{Applied, Notice, Outcome, Page};
 use super::past::{PastViews, past_views_key};
+use super::slot::{Slot, place};
+use super::write::{Condition, Seen, Write, WriteError, Written};
 use super::{Imports, Replica, last_write, metadata};
 use crate::broken::{self, Rule};
 use crate::document::{Document, Dot, Head, Merged, Record, State};
-use crate::feed::{Checkpoint, History, Sequence};
+use crate::feed::{History, Sequence};
 use crate::id::{DocumentId, Incarnation};
 use crate::stamp::Stamp;
 use crate::storage::{Batch, Put};
@@ -32,190 +34,6 @@ pub trait Resolver {
     fn annotate(&mut self, seen: Option<&State>, next: &State, dot: Dot) -> Option<Bytes>;
 }
 
-/// A local write.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Write {
-    /// The document.
-    pub id: DocumentId,
-    /// Whether the document is deleted by it.
-    pub deleted: bool,
-    /// The new body.
-    pub body: Bytes,
-    /// What the writer had seen.
-    pub seen: Seen,
-    /// What must be so for the write to be made.
-    pub condition: Condition,
-}
-
-/// What a writer had seen of a document.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Seen {
-    /// Everything that is there now: the write supersedes all of it.
-    Current,
-    /// What was read some time ago, perhaps on another replica: the write supersedes this much, and stands beside the rest.
-    Read {
-        /// The context that was read, empty if there was no document.
-        context: Context,
-        /// The state that was read.
-        state: Option<State>,
-    },
-    /// What was read some time ago, and then a write of the same writer's, of which he knows what it had seen and what it is, but not
-    /// what else the replica that made it for him had written before.
-    Wrote {
-        /// What that write had seen.
-        context: Context,
-        /// That write. Superseded with what it had seen.
-        dot: Dot,
-        /// What it had written.
-        state: State,
-    },
-}
-
-/// What must be so for a write to be made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Condition {
-    /// Nothing.
-    None,
-    /// There is no such document, or it is deleted.
-    Absent,
-    /// The document is there and not deleted.
-    Present,
-}
-
-/// Why a write was refused. Nothing of it was done.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum WriteError {
-    /// The document is there already. Read it and save it, or put over it.
-    #[error("the document {id} exists already")]
-    Exists {
-        /// The document.
-        id: DocumentId,
-    },
-    /// There is no such document.
-    #[error("there is no document {id}")]
-    Missing {
-        /// The document.
-        id: DocumentId,
-    },
-    /// The document has so many unsettled versions that another one beside them is refused. Settle it, or read it again and write over
-    /// what is there.
-    #[error(
-        "the document {id} has {heads} versions beside each other, {heads_max} are allowed; settle them first"
-    )]
-    TooManyHeads {
-        /// The document.
-        id: DocumentId,
-        /// How many it has.
-        heads: usize,
-        /// The limit.
-        heads_max: usize,
-    },
-    /// The body is too large. Split the document.
-    #[error("the body of {id} has {bytes} bytes, {bytes_max} are allowed")]
-    BodyTooLarge {
-        /// The document.
-        id: DocumentId,
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// The versions of the document together are too large to be sent. Settle it first.
-    #[error(
-        "the versions of {id} would have {bytes} bytes together, {bytes_max} are allowed; settle them first"
-    )]
-    DocumentTooLarge {
-        /// The document.
-        id: DocumentId,
-        /// Their size.
-        bytes: usize,
-        /// The limit.
-        bytes_max: usize,
-    },
-    /// The clock is at the end of its range, near the year 6400.
-    #[error("the clock has no stamp left")]
-    ClockExhausted,
-}
-
-/// A write that is in the batch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Written {
-    /// Its name.
-    pub dot: Dot,
-    /// How many versions the document has now; more than one means a conflict.
-    pub heads: usize,
-}
-
-/// A page of a peer's changes.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Page {
-    /// The documents.
-    pub documents: Vec<(DocumentId, Document)>,
-    /// Where the checkpoint is kept, and how far the feed is read once the page is durable.
-    pub checkpoint: Option<(Bytes, Checkpoint)>,
-    /// What the peer vouches for: with this page, every one of these writes is here.
-    pub knowledge: Knowledge,
-}
-
-/// What became of a page.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub struct Applied {
-    /// How many documents the page held.
-    pub documents: usize,
-    /// How many of them held nothing new.
-    pub duplicates: usize,
-    /// Origins of which the page held nothing new: the peer need not send what comes from them at once.
-    pub duplicate_origins: Vec<Incarnation>,
-    /// Positions in the changefeed of documents that are now exactly as the peer has them.
-    pub as_sent: Vec<RangeInclusive<Sequence>>,
-    /// A document with a write that is here too, under the same name and with another content. Nothing of the page was applied.
-    pub forged: Option<DocumentId>,
-}
-
-/// Something worth telling the application.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Notice {
-    /// Versions of the document stand beside each other now.
-    Conflict {
-        /// The document.
-        id: DocumentId,
-        /// How many versions.
-        heads: usize,
-    },
-    /// The conflict handler panicked. The last write wins in this view.
-    HandlerFailed {
-        /// The document.
-        id: DocumentId,
-    },
-    /// Page number `page` of the transaction brought a stamp too far ahead of the local clock. It was accepted and did not move the clock.
-    ClockAhead {
-        /// The page.
-        page: usize,
-        /// The first document that has such a stamp.
-        id: DocumentId,
-        /// How far ahead, in milliseconds.
-        ahead_ms: u64,
-    },
-    /// Page number `page` of the transaction brought writes of this replica's live incarnation that it does not remember: its machine
-    /// was restored or copied while running.
-    RolledBack {
-        /// The page.
-        page: usize,
-        /// Whether the replica writes under a new incarnation now.
-        rotated: bool,
-    },
-}
-
-/// What a transaction did, besides its batch.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Outcome {
-    /// What became of each page, in the order they were applied.
-    pub pages: Vec<Applied>,
-    /// What is worth telling.
-    pub notices: Vec<Notice>,
-}
-
 /// What the replica becomes once the batch is durable. Pass it to [`Replica::committed`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Committable {
@@ -224,20 +42,6 @@ pub struct Committable {
     pub(super) known: Knowledge,
     pub(super) own: Knowledge,
     pub(super) keeps_past_views: bool,
-}
-
-/// One of a transaction's documents. As small as it can be, for a page has many and most have neither view nor past.
-#[derive(Clone)]
-struct Slot {
-    before: Option<(Sequence, bool)>,
-    document: Option<Document>,
-    view: Option<Box<State>>,
-    changed: bool,
-    /// The page that brought it as it is now.
-    as_sent_by: Option<usize>,
-    /// Where past views are kept, the view it had before the transaction.
-    shown: Option<Box<(Context, State)>>,
-    past: PastViews,
 }
 
 /// Writes and pages on their way to one batch.
@@ -654,48 +458,6 @@ impl Replica {
         }
         Some(Dot { incarnation: imports.incarnation, stamp: Stamp::new(imports.last).ok()? })
     }
-}
-
-impl Slot {
-    fn new(record: Option<Record>, keeps_past_views: bool) -> Self {
-        let shown = record
-            .as_ref()
-            .filter(|_| keeps_past_views)
-            .map(|record| Box::new((record.document.context().clone(), record.view().clone())));
-        let before = record.as_ref().map(|record| (record.sequence, record.document.in_conflict()));
-        let (document, view) = match record {
-            Some(record) => (Some(record.document), record.resolved.map(Box::new)),
-            None => (None, None),
-        };
-        Self { before, document, view, changed: false, as_sent_by: None, shown, past: PastViews::default() }
-    }
-
-    /// The view of the document as it is now in the transaction.
-    fn view(&mut self, resolver: &mut dyn Resolver) -> Option<State> {
-        let document = self.document.as_ref()?;
-        if document.in_conflict() && self.view.is_none() {
-            self.view = resolver.resolve(document.heads()).map(Box::new);
-        }
-        Some(self.view.as_deref().cloned().unwrap_or_else(|| last_write(document)))
-    }
-
-    /// Returns whether this is its first change.
-    fn becomes(&mut self, document: Document, page: Option<usize>) -> bool {
-        self.document = Some(document);
-        if !planted!(ViewKept) {
-            self.view = None;
-        }
-        self.as_sent_by = page;
-        !core::mem::replace(&mut self.changed, true)
-    }
-}
-
-/// Where the slot of a document stands. It is looked for at `likely` first: a page's documents come in the order of the slots.
-fn place(slots: &[(DocumentId, Slot)], id: &DocumentId, likely: usize) -> usize {
-    if slots.get(likely).is_some_and(|slot| slot.0 == *id) {
-        return likely;
-    }
-    slots.binary_search_by(|slot| slot.0.cmp(id)).expect("the transaction began with this document")
 }
 
 /// The view of a document in conflict; `None` where the only head is the view.

@@ -10,6 +10,7 @@
 mod interface;
 mod limits;
 mod link;
+mod phase;
 mod reason;
 mod sink;
 mod source;
@@ -30,8 +31,7 @@ pub use limits::SessionLimits;
 pub use reason::{CloseReason, Refusal, Violation};
 
 use crate::feed::Sequence;
-use crate::handshake::Transcript;
-use crate::id::{Opening, ReplicaId};
+use crate::id::ReplicaId;
 use crate::replica::Applied;
 use crate::time::Now;
 use crate::wire::{
@@ -39,44 +39,10 @@ use crate::wire::{
     NAME_BYTES_MAX, OfferIndex, PROTOCOL_VERSION,
 };
 use link::Link;
+use phase::Phase;
 
 /// Above this many bytes waiting to be sent, nothing is added that can wait.
 const BACKLOG_BYTES_MAX: usize = 512 << 10;
-
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-enum Phase {
-    Greeting,
-    Proving {
-        hello: Hello,
-        hello_bytes: Bytes,
-    },
-    /// The peer has proven itself, and what it claims is to come.
-    Claiming {
-        remote: Remote,
-        hello_bytes: Bytes,
-        bound: [u8; 32],
-    },
-    /// The driver is asked. The peer may have admitted us, and offer its collections.
-    Admitting {
-        remote: Remote,
-        since: Duration,
-    },
-    Open {
-        peer: ReplicaId,
-        message_bytes_max: u32,
-        offers: u32,
-    },
-    Closed,
-}
-
-/// What the handshake has told of the peer.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Remote {
-    public_key: [u8; 32],
-    opening: Opening,
-    message_bytes_max: u32,
-    offers: u32,
-}
 
 /// One run of the protocol over one connection.
 #[derive(Clone, Debug)]
@@ -435,114 +401,6 @@ impl Session {
             },
             Phase::Open { .. } => self.told(now, message, effects).map_err(broken),
             Phase::Closed => Ok(()),
-        }
-    }
-
-    fn greeted(&mut self, message: Message, hello_bytes: Bytes) -> Result<(), CloseReason> {
-        let Message::Hello(hello) = message else {
-            return Err(CloseReason::Violation(Violation::Unexpected(message.name())));
-        };
-        if hello.version_max < PROTOCOL_VERSION || hello.version_min > PROTOCOL_VERSION {
-            return Err(CloseReason::Refused(Refusal::Version));
-        }
-        let same_key = hello.public_key == self.config.identity.public_key();
-        if same_key && hello.opening == self.config.opening {
-            return Err(CloseReason::Refused(Refusal::Itself));
-        }
-        let transcript = Transcript {
-            prover: &self.own_hello,
-            verifier: &hello_bytes,
-            channel_binding: self.config.channel_binding.as_deref(),
-        };
-        let proof = transcript.prove(&self.config.topic_key, &self.config.identity, &self.config.claim);
-        self.send(&Message::Proof { proof, offers: self.links.len() as u32 });
-        self.phase = Phase::Proving { hello, hello_bytes };
-        Ok(())
-    }
-
-    fn proven(&mut self, now: Now, message: Message, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
-        let Message::Proof { proof, offers } = message else {
-            return Err(CloseReason::Violation(Violation::Unexpected(message.name())));
-        };
-        let Phase::Proving { hello, hello_bytes } = core::mem::replace(&mut self.phase, Phase::Greeting)
-        else {
-            unreachable!("a proof is read while it is due")
-        };
-        let transcript = Transcript {
-            prover: &hello_bytes,
-            verifier: &self.own_hello,
-            channel_binding: self.config.channel_binding.as_deref(),
-        };
-        if !transcript.proves_topic(&self.config.topic_key, &proof) {
-            return Err(CloseReason::Refused(Refusal::TopicKey));
-        }
-        if !transcript.proves_identity(&hello.public_key, &proof) {
-            return Err(CloseReason::Refused(Refusal::Identity));
-        }
-        // Only now, when it is proven: whoever merely names our key must not make us change it.
-        if hello.public_key == self.config.identity.public_key() {
-            let yields = self.config.opening < hello.opening;
-            effects.push(Effect::Report(Event::SameIdentity { yields }));
-            return Err(CloseReason::Refused(Refusal::SameIdentity));
-        }
-        self.tag = self.config.nonce.iter().zip(hello.nonce).map(|(ours, theirs)| ours ^ theirs).collect();
-        let Hello { public_key, opening, message_bytes_max, .. } = hello;
-        let remote = Remote { public_key, opening, message_bytes_max, offers };
-        if !self.config.claim.is_empty() {
-            let claim = self.config.claim.clone();
-            self.send(&Message::Claim(claim));
-        }
-        match proof.claim {
-            Some(bound) => self.phase = Phase::Claiming { remote, hello_bytes, bound },
-            None => self.introduce(now, remote, Bytes::new(), effects),
-        }
-        Ok(())
-    }
-
-    fn claimed(&mut self, now: Now, message: Message, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
-        let Message::Claim(claim) = message else {
-            return Err(CloseReason::Violation(Violation::Unexpected(message.name())));
-        };
-        let Phase::Claiming { remote, hello_bytes, bound } = &self.phase else {
-            unreachable!("a claim is read while it is due")
-        };
-        let transcript = Transcript {
-            prover: hello_bytes,
-            verifier: &self.own_hello,
-            channel_binding: self.config.channel_binding.as_deref(),
-        };
-        let proven = transcript.proves_claim(&self.config.topic_key, bound, &claim);
-        if !proven || claim.is_empty() || claim.len() > CLAIM_BYTES_MAX {
-            return Err(CloseReason::Violation(Violation::Claim));
-        }
-        let remote = *remote;
-        self.introduce(now, remote, claim, effects);
-        Ok(())
-    }
-
-    /// Asks whether a peer that has proven itself is admitted, if that is asked.
-    fn introduce(&mut self, now: Now, remote: Remote, claim: Bytes, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Admitting { remote, since: now.monotonic };
-        match self.config.admission {
-            Admission::Everybody => self.admitted(effects),
-            Admission::Asked => {
-                effects.push(Effect::Admit(Newcomer { public_key: remote.public_key, claim }));
-            }
-        }
-    }
-
-    fn admitted(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Admitting { remote, .. } = self.phase else {
-            panic!("a peer is admitted once it is asked for")
-        };
-        let Remote { public_key, opening, message_bytes_max, offers } = remote;
-        let peer = ReplicaId::of_public_key(&public_key);
-        self.phase = Phase::Open { peer, message_bytes_max, offers };
-        effects.push(Effect::Report(Event::Established { peer, opening }));
-        for index in 0..self.links.len() {
-            let offer = self.links[index].offer();
-            self.send(&Message::Offer(offer));
-            self.match_waiting(index, effects);
         }
     }
 
