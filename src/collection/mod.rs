@@ -14,4 +14,4 @@ pub(crate) use open::{Core, OpenCollections};
 pub(crate) use shared::{Mark, Progress, SessionNumber};
 pub use watch::{Change, Changes};
 #[cfg(feature = "rxdb")]
-pub(crate) use writer::{Decision, read_metadata};
+pub(crate) use writer::read_metadata;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use peerloom_core::{
     APPLIES_MAX, Applied, CONFLICT_PREFIX, CollectionName, ConflictHandler, DocumentId, Incarnation,
-    LastWriteWins, Page, Replica, ReplicaId, Snapshot, Store, Write, Written,
+    LastWriteWins, Page, Replica, ReplicaId, Resolver, Snapshot, Store, Transaction, Write, Written,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -119,10 +119,27 @@ impl Core {
         self.ask(|reply| Request::Recheck { reply }).await
     }
 
+    /// Has something decided on documents and metadata, and returns what when it is durable. `decide` gets the metadata of the keys,
+    /// in their order, and a random incarnation.
     #[cfg_attr(not(feature = "rxdb"), expect(dead_code, reason = "no other dialect asks"))]
-    /// Has something decided and committed. It hears itself of what becomes of it.
-    pub(crate) async fn decide(&self, decision: Box<dyn Decision>) -> Result<(), Error> {
-        self.requests.send(Request::Decide { decision }).await.map_err(|_| Error::Closed)
+    pub(crate) async fn decide<T: Send + 'static>(
+        &self,
+        ids: Vec<DocumentId>,
+        keys: Vec<Bytes>,
+        decide: impl FnOnce(&mut Transaction<'_>, Vec<Option<Bytes>>, Incarnation, &mut dyn Resolver) -> T
+        + Send
+        + 'static,
+    ) -> Result<T, Error> {
+        let (tell, mut decided) = oneshot::channel();
+        let decide = Box::new(
+            move |transaction: &mut Transaction<'_>, metadata, fresh, resolver: &mut dyn Resolver| {
+                // A caller who has gone away does not want to know.
+                drop(tell.send(decide(transaction, metadata, fresh, resolver)));
+            },
+        );
+        let decision = Decision { ids, keys, decide };
+        self.ask(|reply| Request::Decide { decision, reply }).await?;
+        Ok(decided.try_recv().expect("what is committed was decided"))
     }
 
     /// Waits for everything in flight and closes the store.

@@ -45,7 +45,8 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<(), Error>>,
     },
     Decide {
-        decision: Box<dyn Decision>,
+        decision: Decision,
+        reply: oneshot::Sender<Result<(), Error>>,
     },
     Close {
         reply: oneshot::Sender<Result<(), Error>>,
@@ -53,25 +54,17 @@ pub(super) enum Request {
 }
 
 /// What another dialect wants to have decided on documents and on what it keeps in the metadata. Has a commit for itself.
-pub(crate) trait Decision: Send {
+pub(super) struct Decision {
     /// The documents it decides on.
-    fn ids(&self) -> Vec<DocumentId>;
-
+    pub(super) ids: Vec<DocumentId>,
     /// The metadata it needs.
-    fn keys(&self) -> Vec<Bytes>;
-
-    /// Decides. `metadata` answers [`Self::keys`], in their order; `fresh` is random.
-    fn decide(
-        &mut self,
-        transaction: &mut Transaction<'_>,
-        metadata: Vec<Option<Bytes>>,
-        fresh: Incarnation,
-        resolver: &mut dyn Resolver,
-    );
-
-    /// Hears that what was decided is durable, or why not.
-    fn settled(self: Box<Self>, committed: Result<(), Error>);
+    pub(super) keys: Vec<Bytes>,
+    pub(super) decide: Box<Decide>,
 }
+
+/// Decides with the metadata of the keys, in their order, and with a random incarnation.
+pub(super) type Decide =
+    dyn FnOnce(&mut Transaction<'_>, Vec<Option<Bytes>>, Incarnation, &mut dyn Resolver) + Send;
 
 /// What is done alone, after everything before it.
 enum Alone {
@@ -98,7 +91,7 @@ pub(super) struct Writer {
 enum Pending {
     Written(oneshot::Sender<Result<Vec<Written>, Error>>, Result<Vec<Written>, Error>),
     Applied(oneshot::Sender<Result<Option<Applied>, Error>>, Chain),
-    Decided(Box<dyn Decision>),
+    Decided(oneshot::Sender<Result<(), Error>>),
 }
 
 impl Writer {
@@ -159,7 +152,7 @@ impl Writer {
             match request {
                 Request::Write { writes, .. } => ids.extend(writes.iter().map(|write| write.id.clone())),
                 Request::Apply { page, .. } => ids.extend(page.documents.iter().map(|(id, _)| id.clone())),
-                Request::Decide { decision } => ids.extend(decision.ids()),
+                Request::Decide { decision, .. } => ids.extend(decision.ids.iter().cloned()),
                 Request::Recheck { .. } | Request::Close { .. } => {}
             }
         }
@@ -173,7 +166,7 @@ impl Writer {
         let keys: Vec<Bytes> = requests
             .iter()
             .flat_map(|request| match request {
-                Request::Decide { decision } => decision.keys(),
+                Request::Decide { decision, .. } => decision.keys.clone(),
                 _ => Vec::new(),
             })
             .collect();
@@ -201,10 +194,10 @@ impl Writer {
                     peers.push(peer);
                     pending.push(Pending::Applied(reply, chain));
                 }
-                Request::Decide { mut decision } => {
+                Request::Decide { decision, reply } => {
                     let metadata = std::mem::take(&mut metadata);
-                    decision.decide(&mut transaction, metadata, fresh(), &mut resolver);
-                    pending.push(Pending::Decided(decision));
+                    (decision.decide)(&mut transaction, metadata, fresh(), &mut resolver);
+                    pending.push(Pending::Decided(reply));
                 }
                 Request::Recheck { .. } | Request::Close { .. } => unreachable!("gathered apart"),
             }
@@ -239,7 +232,7 @@ impl Writer {
                     let applied = pages.next().expect("one outcome for each page");
                     drop(reply.send(Ok(Some(applied))));
                 }
-                Pending::Decided(decision) => decision.settled(Ok(())),
+                Pending::Decided(reply) => drop(reply.send(Ok(()))),
             }
         }
         self.tell(outcome.notices, &peers);
@@ -334,7 +327,7 @@ impl Pending {
                 drop(reply.send(written.and_then(|_| Err(error.clone().into()))));
             }
             Self::Applied(reply, chain) => chain.fail(reply, &error.clone().into()),
-            Self::Decided(decision) => decision.settled(Err(error.clone().into())),
+            Self::Decided(reply) => drop(reply.send(Err(error.clone().into()))),
         }
     }
 }
@@ -381,8 +374,9 @@ fn refuse(requests: Vec<Request>, error: &Error) {
         match request {
             Request::Write { reply, .. } => drop(reply.send(Err(error.clone()))),
             Request::Apply { reply, chain, .. } => chain.fail(reply, error),
-            Request::Decide { decision } => decision.settled(Err(error.clone())),
-            Request::Recheck { reply } | Request::Close { reply } => drop(reply.send(Err(error.clone()))),
+            Request::Recheck { reply } | Request::Close { reply } | Request::Decide { reply, .. } => {
+                drop(reply.send(Err(error.clone())));
+            }
         }
     }
 }

@@ -10,19 +10,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::Either;
 use peerloom_core::{
-    DocumentId, Incarnation, MessageSender, PageLimits, PastViews, Resolver, Sequence, SessionCounters,
-    Transaction, TransportError, past_views_key,
+    DocumentId, MessageSender, PageLimits, PastViews, Resolver, Sequence, SessionCounters, Transaction,
+    TransportError, past_views_key,
 };
 use peerloom_rxdb::{
-    CloseReason, Config, Effect, Event, Exchange, Exchanged, Input, LinkState, Reply, Scanned, Session,
-    Token, exchanged_key, exchanged_prefix, link_key,
+    CloseReason, Config, Effect, Event, Exchanged, Input, LinkState, Scanned, Session, Token, exchanged_key,
+    exchanged_prefix, link_key,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::Line;
 use super::{Bridge, Election};
-use crate::collection::{Core, Decision, Mark, Progress, SessionNumber, read_metadata};
+use crate::collection::{Core, Mark, Progress, SessionNumber, read_metadata};
 use crate::environment::{BoxFuture, random_u64};
 use crate::error::Error;
 use crate::room::event::RoomEvent;
@@ -225,7 +225,9 @@ impl Conversation {
                 self.room.tell(RoomEvent::RxdbJoined { address, token: name });
                 let core = self.core.clone();
                 self.operate(async move {
-                    decide(&core, Beginning).await?;
+                    // From now on it keeps past views.
+                    core.decide(Vec::new(), Vec::new(), |transaction, _, _, _| transaction.keep_past_views())
+                        .await?;
                     let found = read_metadata(&*core.store, &[link_key(&token)]).await?.pop().flatten();
                     let link = found.and_then(|value| LinkState::decode(&value)).unwrap_or_default();
                     Ok(Input::Loaded(link))
@@ -237,7 +239,16 @@ impl Conversation {
             }
             Effect::Exchange(exchange) => {
                 let core = self.core.clone();
-                self.operate(async move { decide(&core, exchange).await.map(Input::Exchanged) });
+                self.operate(async move {
+                    let (ids, keys) = (exchange.ids(), exchange.keys());
+                    let decide = move |transaction: &mut Transaction<'_>,
+                                       metadata,
+                                       fresh,
+                                       resolver: &mut dyn Resolver| {
+                        exchange.decide(transaction, metadata, fresh, resolver)
+                    };
+                    core.decide(ids, keys, decide).await.map(Input::Exchanged)
+                });
             }
             Effect::Report(event) => self.report(event),
             Effect::Close(reason) => {
@@ -320,105 +331,4 @@ async fn scan(
         Scanned { record, served, exchanged, last_body }
     });
     Ok(Input::Scanned { snapshot, records: scanned.collect() })
-}
-
-/// Something that is decided within a transaction.
-trait Decides: Send + 'static {
-    type Outcome: Send + 'static;
-
-    fn ids(&self) -> Vec<DocumentId>;
-    fn keys(&self) -> Vec<Bytes>;
-    fn decide(
-        &self,
-        transaction: &mut Transaction<'_>,
-        metadata: Vec<Option<Bytes>>,
-        fresh: Incarnation,
-        resolver: &mut dyn Resolver,
-    ) -> Self::Outcome;
-}
-
-impl Decides for Exchange {
-    type Outcome = Vec<Reply>;
-
-    fn ids(&self) -> Vec<DocumentId> {
-        self.ids()
-    }
-
-    fn keys(&self) -> Vec<Bytes> {
-        self.keys()
-    }
-
-    fn decide(
-        &self,
-        transaction: &mut Transaction<'_>,
-        metadata: Vec<Option<Bytes>>,
-        fresh: Incarnation,
-        resolver: &mut dyn Resolver,
-    ) -> Vec<Reply> {
-        self.decide(transaction, metadata, fresh, resolver)
-    }
-}
-
-/// The collection has met an RxDB peer: from now on it keeps past views.
-struct Beginning;
-
-impl Decides for Beginning {
-    type Outcome = ();
-
-    fn ids(&self) -> Vec<DocumentId> {
-        Vec::new()
-    }
-
-    fn keys(&self) -> Vec<Bytes> {
-        Vec::new()
-    }
-
-    fn decide(
-        &self,
-        transaction: &mut Transaction<'_>,
-        _: Vec<Option<Bytes>>,
-        _: Incarnation,
-        _: &mut dyn Resolver,
-    ) {
-        transaction.keep_past_views();
-    }
-}
-
-/// A decision on its way, and who waits for it.
-struct Pending<D: Decides> {
-    decides: D,
-    outcome: Option<D::Outcome>,
-    reply: oneshot::Sender<Result<D::Outcome, Error>>,
-}
-
-impl<D: Decides> Decision for Pending<D> {
-    fn ids(&self) -> Vec<DocumentId> {
-        self.decides.ids()
-    }
-
-    fn keys(&self) -> Vec<Bytes> {
-        self.decides.keys()
-    }
-
-    fn decide(
-        &mut self,
-        transaction: &mut Transaction<'_>,
-        metadata: Vec<Option<Bytes>>,
-        fresh: Incarnation,
-        resolver: &mut dyn Resolver,
-    ) {
-        self.outcome = Some(self.decides.decide(transaction, metadata, fresh, resolver));
-    }
-
-    fn settled(mut self: Box<Self>, committed: Result<(), Error>) {
-        let outcome = committed.map(|()| self.outcome.take().expect("what is committed was decided"));
-        // Who has gone away does not want to know.
-        let _ = self.reply.send(outcome);
-    }
-}
-
-async fn decide<D: Decides>(core: &Core, decides: D) -> Result<D::Outcome, Error> {
-    let (reply, answer) = oneshot::channel();
-    core.decide(Box::new(Pending { decides, outcome: None, reply })).await?;
-    answer.await.map_err(|_| Error::Closed)?
 }
