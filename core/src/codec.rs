@@ -72,11 +72,26 @@ pub enum DecodeError {
 /// Appends values to a vector.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    encoder: Encoder<Vec<u8>>,
+    encoder: Encoder<Buffer>,
+}
+
+/// A vector to which a few bytes are appended in place. As a vector does it by itself, each is a call, and a document has twenty.
+#[derive(Debug)]
+struct Buffer(Vec<u8>);
+
+impl minicbor::encode::Write for Buffer {
+    type Error = Infallible;
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Writing to a vector cannot fail; this says so once.
-fn written(result: Result<&mut Encoder<Vec<u8>>, minicbor::encode::Error<Infallible>>) {
+#[inline]
+fn written(result: Result<&mut Encoder<Buffer>, minicbor::encode::Error<Infallible>>) {
     result.expect("a vector takes every byte");
 }
 
@@ -87,11 +102,11 @@ impl Writer {
 
     /// Goes on after what is there.
     fn after(bytes: Vec<u8>) -> Self {
-        Self { encoder: Encoder::new(bytes) }
+        Self { encoder: Encoder::new(Buffer(bytes)) }
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
-        self.encoder.into_writer()
+        self.encoder.into_writer().0
     }
 
     pub(crate) fn array(&mut self, items: usize) -> &mut Self {

@@ -87,6 +87,8 @@ bugs! {
     FailedWriteAcknowledged,
     /// A commit whose fate is unknown counts as not applied, and the next one follows.
     UnknownCommitTrusted,
+    /// What is looked up for the next commit while one is under way may be what was there before it.
+    LookUpOvertakesCommit,
     /// Commits may happen between a snapshot and the scan that belongs to it.
     FeedNotHeldStill,
     /// What came from a peer wakes no session: it is passed on with the next own write.

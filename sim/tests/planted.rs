@@ -44,6 +44,7 @@ const KNOWN: &[(Bug, u64)] = &[
     (Bug::FailedPageSkipped, 5),
     (Bug::FailedWriteAcknowledged, 0),
     (Bug::UnknownCommitTrusted, 0),
+    (Bug::LookUpOvertakesCommit, 0),
     (Bug::FeedNotHeldStill, 1),
     (Bug::OnlyOwnWritesWake, 0),
     (Bug::DraftOverCurrent, 0),

@@ -1,8 +1,10 @@
 //! Collections: documents of one kind, read and written here and replicated in the rooms that share them.
 
 mod content;
+mod gathered;
 mod handle;
 mod open;
+mod request;
 mod shared;
 mod watch;
 mod writer;

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::handle::Collection;
+use super::request::{Chain, Decision, REQUESTS_MAX, Request};
 use super::shared::{Era, Mark, Shared};
-use super::writer::{Caught, Chain, Decision, REQUESTS_MAX, Request, Writer};
+use super::writer::{Caught, Writer};
 use crate::environment::random_u64;
 use crate::error::{Error, OpenError};
 use crate::node::{Node, NodeCore};

@@ -5,78 +5,22 @@
 
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use peerloom_core::{
-    Applied, Batch, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, Page,
-    PastViews, Record, Replica, ReplicaId, Resolver, State, StorageError, Store, Transaction, Write, Written,
-    past_views_key,
+    Applied, Batch, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, PastViews,
+    Replica, ReplicaId, Resolver, State, StorageError, Store, Written, past_views_key,
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::gathered::{Alone, Found, Gathered, look_up};
 use super::open::PAGE_ENTRIES;
+use super::request::{Chain, Request};
 use super::shared::{Era, Shared};
 use crate::environment::random_u64;
 use crate::error::Error;
-
-/// The most requests waiting for the writer; callers wait beyond that.
-pub(super) const REQUESTS_MAX: usize = 64;
-
-/// The most documents in one commit. A request is never split, so one alone may have more.
-const COMMIT_DOCUMENTS_MAX: usize = 4096;
-
-/// Something to commit.
-pub(super) enum Request {
-    Write {
-        writes: Vec<Write>,
-        reply: oneshot::Sender<Result<Vec<Written>, Error>>,
-    },
-    /// `None` for a page of an earlier era.
-    Apply {
-        page: Page,
-        peer: ReplicaId,
-        era: Era,
-        chain: Chain,
-        reply: oneshot::Sender<Result<Option<Applied>, Error>>,
-    },
-    Recheck {
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
-    Decide {
-        decision: Decision,
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
-    Close {
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
-}
-
-/// What another dialect wants to have decided on documents and on what it keeps in the metadata. Has a commit for itself.
-pub(super) struct Decision {
-    /// The documents it decides on.
-    pub(super) ids: Vec<DocumentId>,
-    /// The metadata it needs.
-    pub(super) keys: Vec<Bytes>,
-    pub(super) decide: Box<Decide>,
-}
-
-/// Decides with the metadata of the keys, in their order, and with a random incarnation.
-pub(super) type Decide =
-    dyn FnOnce(&mut Transaction<'_>, Vec<Option<Bytes>>, Incarnation, &mut dyn Resolver) + Send;
-
-/// What is done alone, after everything before it.
-enum Alone {
-    Decide(Box<dyn Decision>),
-    Recheck(oneshot::Sender<Result<(), Error>>),
-    Close(oneshot::Sender<Result<(), Error>>),
-}
-
-/// The pages of one link in one session. Each counts on those before it: once one has failed, none is committed any more, because its
-/// checkpoint would pass what was lost. Holds why it failed.
-#[derive(Clone, Default)]
-pub(super) struct Chain(Arc<OnceLock<Error>>);
 
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
@@ -98,14 +42,26 @@ impl Writer {
     /// Runs until the collection is closed, or nobody holds it any more. Then the store is closed too, whoever still reads from it.
     pub(super) async fn run(mut self) {
         let _closed = self.shared.closed().clone().drop_guard();
-        while let Some(first) = self.requests.recv().await {
-            let (batch, alone) = self.gather(first);
-            if !batch.is_empty() {
-                self.commit(batch).await;
+        let mut next = Gathered::default();
+        loop {
+            if next.is_empty() {
+                let Some(first) = self.requests.recv().await else { break };
+                next.add(first, self.era, &self.store);
+            }
+            next.fill(&mut self.requests, self.era, &self.store);
+            let mut gathered = std::mem::take(&mut next);
+            let alone = gathered.alone.take();
+            if !gathered.requests.is_empty() {
+                // Whatever comes after something that is done alone must wait for it.
+                let ahead = if alone.is_none() { Some(&mut next) } else { None };
+                self.commit(gathered, ahead).await;
             }
             // A caller who has gone away does not want to know.
             match alone {
-                Some(Alone::Decide(decision)) => self.commit(vec![Request::Decide { decision }]).await,
+                Some(Alone::Decide(decision, reply)) => {
+                    let decide = Gathered::alone(Request::Decide { decision, reply });
+                    self.commit(decide, Some(&mut next)).await;
+                }
                 Some(Alone::Recheck(reply)) => drop(reply.send(self.recheck().await)),
                 Some(Alone::Close(reply)) => {
                     self.requests.close();
@@ -121,46 +77,34 @@ impl Writer {
         }
     }
 
-    /// The first request and those that wait behind it, up to the bound.
-    fn gather(&mut self, first: Request) -> (Vec<Request>, Option<Alone>) {
-        let (mut batch, mut documents, mut next) = (Vec::new(), 0, Some(first));
-        while let Some(request) = next {
-            documents += match &request {
-                Request::Write { writes, .. } => writes.len(),
-                Request::Apply { page, .. } => page.documents.len(),
-                Request::Decide { .. } | Request::Recheck { .. } | Request::Close { .. } => 0,
-            };
-            match request {
-                Request::Decide { decision } => return (batch, Some(Alone::Decide(decision))),
-                Request::Close { reply } => return (batch, Some(Alone::Close(reply))),
-                Request::Recheck { reply } => return (batch, Some(Alone::Recheck(reply))),
-                Request::Apply { era, reply, .. } if era != self.era => drop(reply.send(Ok(None))),
-                request => batch.push(request),
-            }
-            next = if documents < COMMIT_DOCUMENTS_MAX { self.requests.try_recv().ok() } else { None };
-        }
-        (batch, None)
-    }
-
-    async fn commit(&mut self, requests: Vec<Request>) {
+    /// Commits, and gathers what comes meanwhile in `next`, if that is given.
+    async fn commit(&mut self, mut gathered: Gathered, next: Option<&mut Gathered>) {
+        let found = gathered.found().await;
         if self.shared.is_failed() {
-            return refuse(requests, &Error::MustReopen);
+            return refuse(gathered.requests, &Error::MustReopen);
         }
-        let requests: Vec<Request> = requests.into_iter().filter_map(Request::unless_broken).collect();
+        let requests: Vec<Request> =
+            gathered.requests.into_iter().filter_map(Request::unless_broken).collect();
         let mut ids: Vec<DocumentId> = Vec::new();
         for request in &requests {
             match request {
                 Request::Write { writes, .. } => ids.extend(writes.iter().map(|write| write.id.clone())),
-                Request::Apply { page, .. } => ids.extend(page.documents.iter().map(|(id, _)| id.clone())),
                 Request::Decide { decision, .. } => ids.extend(decision.ids.iter().cloned()),
-                Request::Recheck { .. } | Request::Close { .. } => {}
+                Request::Apply { .. } | Request::Recheck { .. } | Request::Close { .. } => {}
             }
         }
-        // A page's ids ascend already, as a rule, and then this is one walk.
         ids.sort();
         ids.dedup();
-        let records = match self.store.read(&ids).await {
-            Ok(records) => records,
+        let found = match found {
+            Ok(found) if ids.is_empty() => Ok(found),
+            Ok(mut found) => look_up(self.store.clone(), ids).await.map(|mut others| {
+                found.append(&mut others);
+                found
+            }),
+            error => error,
+        };
+        let found = match found {
+            Ok(found) => found,
             Err(error) => return refuse(requests, &error.into()),
         };
         let keys: Vec<Bytes> = requests
@@ -171,17 +115,14 @@ impl Writer {
             })
             .collect();
         let (past, mut metadata) =
-            match besides(&*self.store, self.replica.keeps_past_views(), &ids, &records, &keys).await {
+            match besides(&*self.store, self.replica.keeps_past_views(), &found, &keys).await {
                 Ok(besides) => besides,
                 Err(error) => return refuse(requests, &error.into()),
             };
         let mut resolver = Caught { handler: self.shared.handler() };
         let environment = self.shared.environment();
         let fresh = || Incarnation::new(random_u64(environment));
-        let mut transaction = self
-            .replica
-            .begin(environment.now(), fresh(), ids.into_iter().zip(records))
-            .with_past_views(past);
+        let mut transaction = self.replica.begin(environment.now(), fresh(), found).with_past_views(past);
         let (mut pending, mut peers) = (Vec::new(), Vec::new());
         for request in requests {
             match request {
@@ -212,7 +153,7 @@ impl Writer {
         if planted!(StateBeforeCommit) {
             self.replica.committed(committable.clone());
         }
-        let committed = if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await };
+        let committed = if batch.is_empty() { Ok(()) } else { self.write_down(batch, next).await };
         if let Err(error) = committed {
             if matches!(error, CommitError::Unknown(_)) && !planted!(UnknownCommitTrusted) {
                 self.shared.fail();
@@ -236,6 +177,28 @@ impl Writer {
             }
         }
         self.tell(outcome.notices, &peers);
+    }
+
+    /// Has a batch committed, and gathers what comes meanwhile.
+    async fn write_down(&mut self, batch: Batch, next: Option<&mut Gathered>) -> Result<(), CommitError> {
+        let committing = self.store.commit(batch);
+        let Some(next) = next else { return committing.await };
+        if planted!(LookUpOvertakesCommit) {
+            next.fill(&mut self.requests, self.era, &self.store);
+            next.looked_up().await;
+        }
+        tokio::pin!(committing);
+        loop {
+            tokio::select! {
+                // Polled first, so that the store takes up the commit before any look-up.
+                biased;
+                committed = &mut committing => return committed,
+                () = next.looked_up(), if next.is_looking_up() => {}
+                Some(request) = self.requests.recv(), if next.is_open() => {
+                    next.add(request, self.era, &self.store);
+                }
+            }
+        }
     }
 
     /// Forgets what was learnt from peers, on disk and then in memory. Stopping half-way is sound: to know less always is.
@@ -293,31 +256,6 @@ impl Writer {
     }
 }
 
-impl Request {
-    /// Answers a page that comes after one that failed.
-    fn unless_broken(self) -> Option<Self> {
-        match self {
-            Self::Apply { page, peer, era, chain, reply } => match chain.0.get() {
-                Some(error) => {
-                    drop(reply.send(Err(error.clone())));
-                    None
-                }
-                None => Some(Self::Apply { page, peer, era, chain, reply }),
-            },
-            request => Some(request),
-        }
-    }
-}
-
-impl Chain {
-    /// Answers a page that was not committed.
-    fn fail(&self, reply: oneshot::Sender<Result<Option<Applied>, Error>>, error: &Error) {
-        // Of several in one commit the first says why.
-        let error = self.0.get_or_init(|| error.clone());
-        drop(reply.send(Err(error.clone())));
-    }
-}
-
 impl Pending {
     fn fail(self, error: &CommitError) {
         match self {
@@ -336,14 +274,12 @@ impl Pending {
 async fn besides(
     store: &dyn Store,
     keeps_past_views: bool,
-    ids: &[DocumentId],
-    records: &[Option<Record>],
+    found: &Found,
     keys: &[Bytes],
 ) -> Result<(Vec<(DocumentId, PastViews)>, Vec<Option<Bytes>>), StorageError> {
     let mut past = Vec::new();
     if keeps_past_views {
-        let there: Vec<_> =
-            ids.iter().zip(records).filter(|(_, record)| record.is_some()).map(|(id, _)| id).collect();
+        let there: Vec<_> = found.iter().filter(|(_, record)| record.is_some()).map(|(id, _)| id).collect();
         let keys: Vec<Bytes> = there.iter().map(|id| past_views_key(id)).collect();
         let found = read_metadata(store, &keys).await?;
         for (id, value) in there.into_iter().zip(found) {
@@ -370,15 +306,7 @@ pub(crate) async fn read_metadata(
 }
 
 fn refuse(requests: Vec<Request>, error: &Error) {
-    for request in requests {
-        match request {
-            Request::Write { reply, .. } => drop(reply.send(Err(error.clone()))),
-            Request::Apply { reply, chain, .. } => chain.fail(reply, error),
-            Request::Recheck { reply } | Request::Close { reply } | Request::Decide { reply, .. } => {
-                drop(reply.send(Err(error.clone())));
-            }
-        }
-    }
+    requests.into_iter().for_each(|request| request.refuse(error));
 }
 
 /// Calls the handler and catches its panics.

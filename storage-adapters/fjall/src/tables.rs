@@ -92,9 +92,14 @@ impl Database {
 }
 
 impl Tables for Database {
-    fn read(&self, id: &DocumentId) -> Result<Option<Record>, StorageError> {
-        let key = self.documents.get(id.as_bytes()).map_err(|error| failure::of_fjall(&error))?;
-        key.map(|key| self.record_at(&key, id.as_bytes())).transpose()
+    fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError> {
+        // Records are large, and a vector of them that grows is copied from place to place.
+        let mut records = Vec::with_capacity(ids.len());
+        for id in ids {
+            let key = self.documents.get(id.as_bytes()).map_err(|error| failure::of_fjall(&error))?;
+            records.push(key.map(|key| self.record_at(&key, id.as_bytes())).transpose()?);
+        }
+        Ok(records)
     }
 
     fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {

@@ -36,8 +36,8 @@ const LOCKED_WAIT: Duration = Duration::from_millis(10);
 /// What each promises is what [`Store`] does, but for the order of calls and the visibility of commits, which follow from the
 /// calls coming one after the other.
 pub trait Tables: Send + Sized + 'static {
-    /// As [`Store::read`], for one id.
-    fn read(&self, id: &DocumentId) -> Result<Option<Record>, StorageError>;
+    /// As [`Store::read`].
+    fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError>;
 
     /// As [`Store::changes`].
     fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError>;
@@ -163,15 +163,7 @@ impl<T: Tables> OnDisk<T> {
 impl<T: Tables> Store for OnDisk<T> {
     async fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError> {
         let ids = ids.to_vec();
-        self.ask(move |tables| {
-            // Records are large, and a vector of them that grows is copied from place to place.
-            let mut records = Vec::with_capacity(ids.len());
-            for id in &ids {
-                records.push(tables.read(id)?);
-            }
-            Ok(records)
-        })
-        .await
+        self.ask(move |tables| tables.read(&ids)).await
     }
 
     async fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
