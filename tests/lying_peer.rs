@@ -8,39 +8,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::{NOTES, TOPIC, told};
+use cluster::{NOTES, Side, TOPIC, join_over, told};
 use peerloom::core::{
     Admission, Applied, Connection, Effect, History, Identity, Input, Membership, Opening, Scanned, Sequence,
     Session, SessionConfig, Share, Snapshot,
 };
 use peerloom::{
-    CloseReason, Collection, CollectionName, Events, InProcess, Incarnation, Memory, Network, Node, Now,
-    ReplicaId, Room, RoomEvent, SessionLimits, Stamp, Topic, TopicKey, Transport, Violation,
+    CloseReason, CollectionName, Events, InProcess, Incarnation, Network, Now, ReplicaId, Room, RoomEvent,
+    SessionLimits, Stamp, Topic, TopicKey, Transport, Violation,
 };
 
 struct Honest {
-    node: Node,
-    notes: Collection<String>,
+    side: Side,
     room: Room,
     events: Events,
 }
 
 impl Honest {
     async fn join(network: &Network, address: &str) -> Self {
-        let node = Node::open(Memory::new()).await.expect("the node opens");
-        let notes = node.collection(NOTES).open().await.expect("the collection opens");
-        let transport = InProcess::new(network).named(address);
-        let room = node.room(TOPIC).share(&notes).join(transport).await.expect("the room is joined");
-        let events = room.events();
-        Self { node, notes, room, events }
-    }
-
-    async fn put(&self, id: &str) {
-        self.notes.put(id, &"word".to_owned()).await.expect("the write is taken");
-    }
-
-    async fn has(&self, id: &str) -> bool {
-        self.notes.get(id).await.expect("it reads").is_some()
+        let side = Side::new().await;
+        let (room, events) = join_over(side.sharing(), InProcess::new(network).named(address)).await;
+        Self { side, room, events }
     }
 
     async fn caught_up(&self) {
@@ -262,7 +250,7 @@ async fn whoever_lies_loses_its_link_and_nobody_else_does() {
         let network = network();
         let (mut victim, friend) =
             (Honest::join(&network, "victim").await, Honest::join(&network, "friend").await);
-        victim.put("before").await;
+        victim.side.put("before").await;
         victim.caught_up().await;
         let mut liar = Liar::meet(&network, &[]).await;
         liar.catch_up().await;
@@ -270,9 +258,9 @@ async fn whoever_lies_loses_its_link_and_nobody_else_does() {
             liar.say(&message).await;
         }
         loses(&mut victim, liar.replica, lie, expected).await;
-        victim.put("after").await;
+        victim.side.put("after").await;
         victim.caught_up().await;
-        assert!(friend.has("after").await, "{lie}");
+        assert!(friend.side.has("after").await, "{lie}");
         assert!(victim.room.peers().iter().all(|peer| peer.replica != Some(liar.replica)), "{lie}");
     }
 }
@@ -323,8 +311,8 @@ async fn writes_from_the_far_future_are_told_of_and_move_no_clock() {
         |event| matches!(event, RoomEvent::ClockAhead { peer, .. } if *peer == replica),
     )
     .await;
-    victim.put("honest").await;
-    let draft = victim.notes.read("honest").await.expect("it reads").expect("it is there");
+    victim.side.put("honest").await;
+    let draft = victim.side.notes.read("honest").await.expect("it reads").expect("it is there");
     assert!(draft.context().newest() < Stamp::new(future / 2).expect("well-formed"));
     assert_eq!(victim.room.peers().len(), 1, "a clock that is wrong is no violation");
 }
@@ -344,8 +332,8 @@ async fn a_peer_that_asks_and_never_reads_counts_as_gone() {
         }
     });
     for round in 0..100 {
-        victim.put(&round.to_string()).await;
-        victim.notes.put("large", &"x".repeat(300_000)).await.expect("the write is taken");
+        victim.side.put(&round.to_string()).await;
+        victim.side.notes.put("large", &"x".repeat(300_000)).await.expect("the write is taken");
     }
     told(&mut victim.events, "the silence", |event| {
         matches!(event, RoomEvent::PeerLeft { peer, reason: CloseReason::Silent } if *peer == replica)
@@ -353,7 +341,7 @@ async fn a_peer_that_asks_and_never_reads_counts_as_gone() {
     .await;
     pings.await.expect("no panic");
     victim.caught_up().await;
-    assert!(friend.has("99").await);
+    assert!(friend.side.has("99").await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -365,9 +353,9 @@ async fn what_a_peer_lied_about_comes_once_everything_is_compared_again() {
     });
     network.cut(&cluster_address("victim"), &cluster_address("friend"));
     let (victim, friend) = (Honest::join(&network, "victim").await, Honest::join(&network, "friend").await);
-    victim.put("of the victim").await;
-    friend.put("of the friend").await;
-    let draft = friend.notes.read("of the friend").await.expect("it reads").expect("it is there");
+    victim.side.put("of the victim").await;
+    friend.side.put("of the friend").await;
+    let draft = friend.side.notes.read("of the friend").await.expect("it reads").expect("it is there");
     let (origin, stamp) = draft.context().iter().next().expect("a write has a name");
 
     let mut liar = Liar::meet(&network, &[(origin, stamp)]).await;
@@ -377,16 +365,16 @@ async fn what_a_peer_lied_about_comes_once_everything_is_compared_again() {
     network.heal(&cluster_address("victim"), &cluster_address("friend"));
     friend.caught_up().await;
     victim.caught_up().await;
-    assert!(friend.has("of the victim").await);
-    assert!(!victim.has("of the friend").await, "the lie was not believed, so the test shows nothing");
+    assert!(friend.side.has("of the victim").await);
+    assert!(!victim.side.has("of the friend").await, "the lie was not believed, so the test shows nothing");
 
-    victim.notes.recheck().await.expect("it is forgotten");
+    victim.side.notes.recheck().await.expect("it is forgotten");
     victim.caught_up().await;
-    assert!(victim.has("of the friend").await);
+    assert!(victim.side.has("of the friend").await);
     // What was written here is still known, so nobody sends it back, and nobody takes it for lost.
     let sent: u64 = friend.room.peers().iter().map(|peer| peer.counters.documents_sent).sum();
     assert_eq!(sent, 1);
-    victim.node.close().await.expect("it closes");
+    victim.side.node.close().await.expect("it closes");
 }
 
 fn cluster_address(name: &str) -> peerloom::PeerAddress {

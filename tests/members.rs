@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster::{NOTES, TOPIC, address, told};
+use cluster::{Side, TOPIC, address, join, told};
 use peerloom::{
-    Applicant, CloseReason, Collection, Events, InProcess, Memory, Network, Node, PeerValidator, Refusal,
-    Room, RoomBuilder, RoomError, RoomEvent, Topic, Transport, Verdict,
+    Applicant, CloseReason, Events, InProcess, Network, PeerValidator, Refusal, RoomError, RoomEvent, Topic,
+    Transport, Verdict,
 };
 
 /// Admits who claims the password, and remembers who asked.
@@ -39,38 +39,6 @@ impl Doorman {
     }
 }
 
-struct Side {
-    node: Node,
-    notes: Collection<String>,
-}
-
-impl Side {
-    async fn new() -> Self {
-        let node = Node::open(Memory::new()).await.expect("the node opens");
-        let notes = node.collection(NOTES).open().await.expect("the collection opens");
-        Self { node, notes }
-    }
-
-    fn room(&self) -> RoomBuilder {
-        self.node.room(TOPIC).share(&self.notes)
-    }
-
-    async fn put(&self, id: &str) {
-        self.notes.put(id, &"word".to_owned()).await.expect("the write is taken");
-    }
-
-    async fn has(&self, id: &str) -> bool {
-        self.notes.get(id).await.expect("it reads").is_some()
-    }
-}
-
-async fn join(room: RoomBuilder, network: &Network, address: usize) -> (Room, Events) {
-    let transport = InProcess::new(network).named(&address.to_string());
-    let room = room.join(transport).await.expect("the room is joined");
-    let events = room.events();
-    (room, events)
-}
-
 /// Waits until both sides have told of the refusal.
 async fn refused(left: &mut Events, right: &mut Events, refusal: &Refusal) {
     for (events, refuses) in [(left, true), (right, false)] {
@@ -86,8 +54,8 @@ async fn who_makes_the_right_claim_is_admitted_and_asked_for_once() {
     let (network, left, right, doorman) =
         (Network::new(), Side::new().await, Side::new().await, Doorman::default());
     left.put("it").await;
-    let (left_room, _) = join(left.room().validator(doorman.clone()), &network, 0).await;
-    let (right_room, _) = join(right.room().claim(PASSWORD), &network, 1).await;
+    let (left_room, _) = join(left.sharing().validator(doorman.clone()), &network, 0).await;
+    let (right_room, _) = join(right.sharing().claim(PASSWORD), &network, 1).await;
     for room in [&left_room, &right_room] {
         room.caught_up().await.expect("it is not left");
     }
@@ -103,8 +71,8 @@ async fn who_is_refused_is_told_why_gets_nothing_and_comes_back_ever_later() {
     let (network, left, right, doorman) =
         (Network::new(), Side::new().await, Side::new().await, Doorman::default());
     left.put("it").await;
-    let (left_room, mut left_events) = join(left.room().validator(doorman.clone()), &network, 0).await;
-    let (_right_room, mut right_events) = join(right.room().claim("carp"), &network, 1).await;
+    let (left_room, mut left_events) = join(left.sharing().validator(doorman.clone()), &network, 0).await;
+    let (_right_room, mut right_events) = join(right.sharing().claim("carp"), &network, 1).await;
     refused(&mut left_events, &mut right_events, &Refusal::Denied(REASON.to_owned())).await;
     tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
     assert!(!right.has("it").await && left_room.peers().is_empty());
@@ -116,8 +84,8 @@ async fn who_is_refused_is_told_why_gets_nothing_and_comes_back_ever_later() {
 #[tokio::test(start_paused = true)]
 async fn who_is_revoked_is_told_why_and_stays_out_until_it_is_reinstated() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
-    let (left_room, mut left_events) = join(left.room(), &network, 0).await;
-    let (right_room, mut right_events) = join(right.room(), &network, 1).await;
+    let (left_room, mut left_events) = join(left.sharing(), &network, 0).await;
+    let (right_room, mut right_events) = join(right.sharing(), &network, 1).await;
     right_room.caught_up().await.expect("it is not left");
     let replica = right.node.replica_id();
     left_room.revoke(replica, "stolen");
@@ -158,8 +126,8 @@ async fn a_validator_that_fails_admits_nobody() {
     for broken in [Broken::Panics, Broken::Never] {
         let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
         left.put("it").await;
-        let (_left_room, mut events) = join(left.room().validator(broken), &network, 0).await;
-        let _right = join(right.room(), &network, 1).await;
+        let (_left_room, mut events) = join(left.sharing().validator(broken), &network, 0).await;
+        let _right = join(right.sharing(), &network, 1).await;
         told(&mut events, "the refusal", |event| {
             matches!(event, RoomEvent::Refused { reason: Refusal::Denied(_), by_peer: false, .. })
         })
@@ -171,9 +139,9 @@ async fn a_validator_that_fails_admits_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_is_bounded() {
     let (network, side) = (Network::new(), Side::new().await);
-    let joined = side.room().claim(vec![0; 4097]).join(InProcess::new(&network)).await;
+    let joined = side.sharing().claim(vec![0; 4097]).join(InProcess::new(&network)).await;
     assert!(matches!(joined, Err(RoomError::ClaimTooLong { bytes: 4097 })));
-    let (_room, _) = join(side.room().claim(vec![0; 4096]), &network, 0).await;
+    let (_room, _) = join(side.sharing().claim(vec![0; 4096]), &network, 0).await;
 }
 
 /// Somebody who connects as often as he can and never says a word.
@@ -192,8 +160,8 @@ async fn loiter(network: Network, address: usize) {
 #[tokio::test(start_paused = true)]
 async fn strangers_who_say_nothing_do_not_hold_up_those_who_belong_here() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
-    let (left_room, mut events) = join(left.room(), &network, 0).await;
-    let (right_room, _) = join(right.room(), &network, 1).await;
+    let (left_room, mut events) = join(left.sharing(), &network, 0).await;
+    let (right_room, _) = join(right.sharing(), &network, 1).await;
     right_room.caught_up().await.expect("it is not left");
     let _strangers: Vec<_> = (2..6).map(|address| tokio::spawn(loiter(network.clone(), address))).collect();
     let late = |event: &RoomEvent| {

@@ -6,12 +6,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster::{Cluster, Concatenate, Disk, Handler, NOTES, TOPIC, Topology, address, eventually, told};
+use cluster::{
+    Cluster, Concatenate, Disk, Handler, NOTES, Side, TOPIC, Topology, address, eventually, join, join_over,
+    told,
+};
 use futures_util::StreamExt;
 use peerloom::core::Membership;
 use peerloom::{
-    CloseReason, Collection, Events, InProcess, Invitation, Memory, Network, Node, PeerState, Refusal, Retry,
-    Room, RoomBuilder, RoomError, RoomEvent, Sharing, Topic, TopicKey, Transport, TransportError,
+    CloseReason, Events, InProcess, Invitation, Memory, Network, PeerState, Refusal, Retry, Room,
+    RoomBuilder, RoomError, RoomEvent, Sharing, Topic, TopicKey, Transport, TransportError,
 };
 use tokio::time::Instant;
 
@@ -86,43 +89,6 @@ async fn a_member_that_joins_late_gets_everything_from_whoever_is_left() {
     assert_eq!(cluster.converged().await.documents.len(), 3000);
 }
 
-/// Two nodes with a collection and a room each, for what is not the same on both sides.
-struct Side {
-    node: Node,
-    notes: Collection<String>,
-}
-
-impl Side {
-    async fn new() -> Self {
-        Self::on(Memory::new()).await
-    }
-
-    async fn on(disk: Memory) -> Self {
-        let node = Node::open(disk).await.expect("the node opens");
-        let notes = node.collection(NOTES).open().await.expect("the collection opens");
-        Self { node, notes }
-    }
-
-    fn room(&self) -> RoomBuilder {
-        self.node.room(TOPIC)
-    }
-
-    async fn put(&self, id: &str) {
-        self.notes.put(id, &"word".to_owned()).await.expect("the write is taken");
-    }
-
-    async fn has(&self, id: &str) -> bool {
-        self.notes.get(id).await.expect("it reads").is_some()
-    }
-}
-
-async fn join(room: RoomBuilder, network: &Network, address: usize) -> (Room, Events) {
-    let transport = InProcess::new(network).named(&address.to_string());
-    let room = room.join(transport).await.expect("the room is joined");
-    let events = room.events();
-    (room, events)
-}
-
 async fn caught_up(rooms: &[&Room]) {
     for room in rooms {
         room.caught_up().await.expect("it is not left");
@@ -136,8 +102,8 @@ async fn a_collection_that_is_not_shared_never_leaves() {
     let wanted = right.node.collection::<String>("secrets").open().await.expect("the collection opens");
     secrets.put("it", &"secret".to_owned()).await.expect("the write is taken");
     left.put("it").await;
-    let (left_room, _) = join(left.room().share(&left.notes), &network, 0).await;
-    let (right_room, _) = join(right.room().share(&right.notes).share(&wanted), &network, 1).await;
+    let (left_room, _) = join(left.sharing(), &network, 0).await;
+    let (right_room, _) = join(right.sharing().share(&wanted), &network, 1).await;
     caught_up(&[&left_room, &right_room]).await;
     assert!(right.has("it").await);
     assert_eq!(wanted.get("it").await.expect("it reads"), None);
@@ -155,8 +121,8 @@ async fn the_events_of_a_peer_tell_its_visit_from_beginning_to_end() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
     left.put("it").await;
     right.put("it").await;
-    let (left_room, left_events) = join(left.room().share(&left.notes), &network, 0).await;
-    let (right_room, _) = join(right.room().share(&right.notes), &network, 1).await;
+    let (left_room, left_events) = join(left.sharing(), &network, 0).await;
+    let (right_room, _) = join(right.sharing(), &network, 1).await;
     caught_up(&[&left_room, &right_room]).await;
     right_room.leave().await;
     eventually("the peer has left", || async { left_room.peers().is_empty().then_some(()) }).await;
@@ -211,14 +177,11 @@ impl Transport for OneRoom {
 }
 
 async fn join_anywhere(room: RoomBuilder, network: &Network, address: usize) -> (Room, Events) {
-    let transport = OneRoom(InProcess::new(network).named(&address.to_string()));
-    let room = room.join(transport).await.expect("the room is joined");
-    let events = room.events();
-    (room, events)
+    join_over(room, OneRoom(InProcess::new(network).named(&address.to_string()))).await
 }
 
 fn keyed(side: &Side, key: u8) -> RoomBuilder {
-    side.room().share(&side.notes).key(TopicKey::new([key; 32]))
+    side.sharing().key(TopicKey::new([key; 32]))
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,7 +189,7 @@ async fn rooms_of_different_keys_do_not_meet() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
     let (left_room, left_events) = join(keyed(&left, 1), &network, 0).await;
     let (right_room, _) = join(keyed(&right, 2), &network, 1).await;
-    let (open_room, _) = join(right.room().share(&right.notes), &network, 2).await;
+    let (open_room, _) = join(right.sharing(), &network, 2).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(left_room.peers().is_empty() && right_room.peers().is_empty() && open_room.peers().is_empty());
     left_room.leave().await;
@@ -289,7 +252,7 @@ async fn different_schemas_and_handlers_are_told_on_both_sides() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_falls_behind_is_told_how_many_events_it_missed() {
     let (network, side) = (Network::new(), Side::new().await);
-    let (room, mut events) = join(side.room().share(&side.notes), &network, 0).await;
+    let (room, mut events) = join(side.sharing(), &network, 0).await;
     side.put("it").await;
     let draft = side.notes.read("it").await.expect("it reads").expect("it is there");
     side.put("it").await;
@@ -327,7 +290,7 @@ async fn being_caught_up_waits_for_the_first_peer_and_for_what_it_has() {
         let waiting = tokio::spawn(async move { waiting.caught_up().await });
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert!(!waiting.is_finished());
-        let (_right_room, _) = join(right.room().share(&right.notes), &network, 1).await;
+        let (_right_room, _) = join(right.sharing(), &network, 1).await;
         waiting.await.expect("no panic").expect("it is not left");
         assert!(left.has("it").await);
     }
@@ -337,7 +300,7 @@ async fn being_caught_up_waits_for_the_first_peer_and_for_what_it_has() {
 async fn waiting_to_be_caught_up_ends_when_the_room_is_left_or_the_node_closed() {
     for closes in [false, true] {
         let (network, side) = (Network::new(), Side::new().await);
-        let (room, events) = join(side.room().share(&side.notes), &network, 0).await;
+        let (room, events) = join(side.sharing(), &network, 0).await;
         let (waiting, left) = (room.clone(), room.clone());
         let waiting = tokio::spawn(async move { waiting.caught_up().await });
         tokio::task::yield_now().await;
@@ -358,8 +321,8 @@ async fn peers_are_listed_with_their_state_and_what_they_moved() {
     for id in ["a", "b", "c"] {
         left.put(id).await;
     }
-    let (left_room, _) = join(left.room().share(&left.notes), &network, 0).await;
-    let (right_room, _) = join(right.room().share(&right.notes), &network, 1).await;
+    let (left_room, _) = join(left.sharing(), &network, 0).await;
+    let (right_room, _) = join(right.sharing(), &network, 1).await;
     caught_up(&[&left_room, &right_room]).await;
     let (seen_left, seen_right) = (left_room.peers(), right_room.peers());
     let [right_peer] = seen_left.as_slice() else { panic!("{seen_left:?}") };
@@ -377,11 +340,11 @@ async fn a_full_room_refuses_the_next_and_takes_it_when_there_is_room() {
     let (network, hub) = (Network::new(), Side::new().await);
     network.allow(|left, _| left.as_str() == "0");
     hub.put("it").await;
-    let (hub_room, _) = join(hub.room().share(&hub.notes).peers_max(1), &network, 0).await;
+    let (hub_room, _) = join(hub.sharing().peers_max(1), &network, 0).await;
     let (first, second) = (Side::new().await, Side::new().await);
-    let (first_room, _) = join(first.room().share(&first.notes), &network, 1).await;
+    let (first_room, _) = join(first.sharing(), &network, 1).await;
     caught_up(&[&first_room]).await;
-    let (second_room, mut events) = join(second.room().share(&second.notes), &network, 2).await;
+    let (second_room, mut events) = join(second.sharing(), &network, 2).await;
     told(&mut events, "the refusal", |event| {
         matches!(event, RoomEvent::Refused { reason: Refusal::Full, by_peer: true, .. })
     })
@@ -417,7 +380,7 @@ async fn documents_go_only_the_ways_and_as_far_as_they_are_shared() {
             right.put(&format!("right/{id}")).await;
         }
         let (left_room, _) = join(left.room().share_as(&left.notes, sharing), &network, 0).await;
-        let (right_room, _) = join(right.room().share(&right.notes), &network, 1).await;
+        let (right_room, _) = join(right.sharing(), &network, 1).await;
         caught_up(&[&left_room, &right_room]).await;
         let found = [right.has("left/a").await, right.has("left/b").await];
         assert_eq!(found, of_left, "{case}");
@@ -434,11 +397,11 @@ async fn what_a_filter_left_out_comes_once_the_whole_is_shared() {
     }
     let filtered = left.room().share_as(&left.notes, Sharing::new().only_prefix("a/"));
     let (left_room, _) = join(filtered, &network, 0).await;
-    let (right_room, _) = join(right.room().share(&right.notes), &network, 1).await;
+    let (right_room, _) = join(right.sharing(), &network, 1).await;
     caught_up(&[&left_room, &right_room]).await;
     assert!(right.has("a/1").await && !right.has("b/1").await);
     left_room.leave().await;
-    let (left_room, _) = join(left.room().share(&left.notes), &network, 0).await;
+    let (left_room, _) = join(left.sharing(), &network, 0).await;
     caught_up(&[&left_room]).await;
     assert!(right.has("b/1").await);
 }
@@ -447,7 +410,7 @@ async fn what_a_filter_left_out_comes_once_the_whole_is_shared() {
 async fn a_broken_connection_is_made_again_after_a_wait_that_grows() {
     let (network, left, right) = (Network::new(), Side::new().await, Side::new().await);
     let retry = Retry { initial: Duration::from_secs(1), max: Duration::from_secs(8), ..Retry::default() };
-    let room = |side: &Side| side.room().share(&side.notes).retry(retry.clone());
+    let room = |side: &Side| side.sharing().retry(retry.clone());
     let (_left_room, mut events) = join(room(&left), &network, 0).await;
     let (_right_room, _) = join(room(&right), &network, 1).await;
     let joined = |event: &RoomEvent| matches!(event, RoomEvent::PeerJoined { .. });
@@ -479,10 +442,10 @@ async fn a_link_that_was_cut_for_long_comes_back_when_it_is_healed() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_was_closed_can_be_opened_again_at_once() {
     let (network, disk, other) = (Network::new(), Memory::new(), Side::new().await);
-    let (_other_room, _) = join(other.room().share(&other.notes), &network, 9).await;
+    let (_other_room, _) = join(other.sharing(), &network, 9).await;
     for round in 0..5 {
         let side = Side::on(disk.clone()).await;
-        let (room, _) = join(side.room().share(&side.notes), &network, 0).await;
+        let (room, _) = join(side.sharing(), &network, 0).await;
         let id = round.to_string();
         side.put(&id).await;
         if round % 2 == 0 {
@@ -514,11 +477,11 @@ async fn dropping_the_last_handle_stops_the_tasks_and_frees_the_storage() {
 #[tokio::test(start_paused = true)]
 async fn a_room_outlives_the_other_handles_of_its_node() {
     let (network, other) = (Network::new(), Side::new().await);
-    let (other_room, _) = join(other.room().share(&other.notes), &network, 1).await;
+    let (other_room, _) = join(other.sharing(), &network, 1).await;
     let room = {
         let side = Side::new().await;
         side.put("it").await;
-        join(side.room().share(&side.notes), &network, 0).await.0
+        join(side.sharing(), &network, 0).await.0
     };
     caught_up(&[&other_room]).await;
     assert!(other.has("it").await);
@@ -529,7 +492,7 @@ async fn a_room_outlives_the_other_handles_of_its_node() {
 #[tokio::test(start_paused = true)]
 async fn a_room_that_is_dropped_while_it_is_joined_leaves_nothing_behind() {
     let (network, other) = (Network::new(), Side::new().await);
-    let (other_room, _) = join(other.room().share(&other.notes), &network, 1).await;
+    let (other_room, _) = join(other.sharing(), &network, 1).await;
     let disk = Disk::new(Memory::new());
     let mut cluster = Cluster::new(1);
     let node = cluster.open(&disk).await;
@@ -551,7 +514,7 @@ async fn two_nodes_meet_in_two_rooms_and_share_a_collection_in_each() {
         (open(&left).await.expect("it opens"), open(&right).await.expect("it opens"));
     let mut rooms = Vec::new();
     for (side, other, address) in [(&left, &left_other, 0), (&right, &right_other, 1)] {
-        rooms.push(join(side.room().share(&side.notes), &network, address).await.0);
+        rooms.push(join(side.sharing(), &network, address).await.0);
         let room = side.node.room("another").share(other).share(&side.notes);
         rooms.push(join(room, &network, address).await.0);
     }

@@ -77,7 +77,7 @@ pub use time::Now;
 pub use topic_key::{PassphraseError, TopicKey};
 pub use transport::{
     Connection, MESSAGE_BYTES_MIN, Membership, MessageReceiver, MessageSender, PeerAddress, Transport,
-    TransportError,
+    TransportError, check_message,
 };
 pub use version_vector::{Context, Knowledge, VersionVector};
 pub use wire::{CLAIM_BYTES_MAX, FrameError, describe, is_keep_alive};

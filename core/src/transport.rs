@@ -114,9 +114,9 @@ pub trait MessageSender: Send {
     /// # Errors
     ///
     /// [`TransportError::Empty`] and [`TransportError::TooLarge`] refuse this message, and the connection
-    /// goes on. [`TransportError::Closed`] once the connection is closed, at whichever end, also to a send
-    /// that waits. A message may still be taken before the news of a close has come from the other end, and
-    /// is then lost.
+    /// goes on: [`check_message`] is that check. [`TransportError::Closed`] once the connection is closed, at
+    /// whichever end, also to a send that waits. A message may still be taken before the news of a close has
+    /// come from the other end, and is then lost.
     ///
     /// # Cancel safety
     ///
@@ -130,6 +130,31 @@ pub trait MessageSender: Send {
     /// end closes, too. What is on its way from the other end may be lost. When this returns, nothing can be
     /// sent from this end.
     async fn close(&mut self);
+}
+
+/// Whether a connection that carries `message_bytes_max` bytes carries this message: the check that
+/// [`MessageSender::send`] begins with, for those who write transports.
+///
+/// # Errors
+///
+/// [`TransportError::Empty`] and [`TransportError::TooLarge`].
+///
+/// ```
+/// use peerloom_core::{MESSAGE_BYTES_MIN, TransportError, check_message};
+///
+/// assert!(check_message(b"word", MESSAGE_BYTES_MIN).is_ok());
+/// assert!(matches!(check_message(b"", MESSAGE_BYTES_MIN), Err(TransportError::Empty)));
+/// let large = check_message(&[0; 2000], MESSAGE_BYTES_MIN);
+/// assert!(matches!(large, Err(TransportError::TooLarge { bytes: 2000, bytes_max: 1024 })));
+/// ```
+pub fn check_message(message: &[u8], message_bytes_max: usize) -> Result<(), TransportError> {
+    match message.len() {
+        0 => Err(TransportError::Empty),
+        bytes if bytes > message_bytes_max => {
+            Err(TransportError::TooLarge { bytes, bytes_max: message_bytes_max })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The receiving end of a connection. Dropping it closes the connection as a whole.

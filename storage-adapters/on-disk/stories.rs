@@ -16,6 +16,9 @@ use peerloom_core::{
 use tempfile::TempDir;
 
 use super::adapter::{self, Durability, LAYOUT};
+use small_disk::SmallDisk;
+
+mod small_disk;
 
 pub(crate) const ALL: PageLimits = PageLimits { documents_max: NonZeroU32::MAX, bytes_max: NonZeroU32::MAX };
 
@@ -210,38 +213,11 @@ async fn a_commit_survives_the_process() {
     }
 }
 
-/// A file system of its own, or none if the tests may not mount one.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let directory = directory();
-        let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={}", adapter::FULL_DISK_BYTES), "tmpfs"])
-            .arg(directory.path())
-            .output();
-        mount.is_ok_and(|mount| mount.status.success()).then_some(Self(directory))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmount = Command::new("umount").arg(self.0.path()).status();
-        assert!(
-            unmount.is_ok_and(|status| status.success()) || std::thread::panicking(),
-            "the disk is unmounted"
-        );
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_told_and_loses_nothing_that_was_committed() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("skipped: mounting needs more rights");
-        return;
-    };
-    let path = disk.0.path().join("data");
-    let ballast = disk.0.path().join("ballast");
+    let Some(disk) = SmallDisk::mount(adapter::FULL_DISK_BYTES) else { return };
+    let path = disk.path().join("data");
+    let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![1; adapter::FULL_DISK_BYTES / 2]).expect("written");
 
     let store = open(&path).await;

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 mod disk;
+mod side;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use tokio::time::Instant;
 
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub use disk::{Disk, Fate, Ledger, Step};
+#[allow(unused_imports, reason = "each test binary uses a part")]
+pub use side::{Side, join, join_over};
 #[allow(unused_imports, reason = "each test binary uses a part")]
 pub use wire::{Tamper, Wire};
 

@@ -1,11 +1,12 @@
 //! Three replicas and 1,707 earthquakes: Peerloom told in six chapters. Run it with `cargo xtask demo`.
 //!
-//! This file is the story. How a replica is set up is in `replica`, what is measured in `measure`, how it is shown in `screen`.
+//! This file is the story. How a replica is set up is in `replica`, what is measured in `measure`, how it is told in `telling` and `screen`.
 
 mod earthquake;
 mod measure;
 mod replica;
 mod screen;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,9 +19,10 @@ use peerloom::{Collection, Memory, Network, PeerAddress};
 use tokio::sync::watch;
 
 use crate::earthquake::{Earthquake, catalogue, ids};
-use crate::measure::{Fingerprint, Traffic, bytes_of, conflicts};
+use crate::measure::{Fingerprint, bytes_of, conflicts};
 use crate::replica::{Disk, Opened, Replica};
-use crate::screen::{Bars, chapter, count, fingerprints, say, traffic, versions};
+use crate::screen::{Bars, fingerprints, versions};
+use crate::telling::{Traffic, chapter, count, say, traffic};
 
 const NAMES: [&str; 3] = ["lisbon", "quito", "tokyo"];
 

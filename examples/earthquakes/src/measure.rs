@@ -1,13 +1,13 @@
 //! What the demo measures: whether replicas are equal, and how many bytes that took.
 
 use std::fmt;
-use std::ops::Sub;
 
 use peerloom::{Collection, Conflict, Content, IdRange};
 use sha2::{Digest, Sha256};
 
 use crate::earthquake::Earthquake;
 use crate::replica::Replica;
+use crate::telling::Traffic;
 
 /// How many documents are read at a time.
 const PAGE_DOCUMENTS: u32 = 500;
@@ -74,37 +74,16 @@ pub(crate) async fn conflicts(
     }
 }
 
-/// What the connections that are open now have moved.
-#[derive(Clone, Copy)]
-pub(crate) struct Traffic {
-    pub(crate) bytes: u64,
-    pub(crate) documents: u64,
-    /// Documents that the receiver had already, for example from another peer a moment before.
-    pub(crate) duplicates: u64,
-}
-
 impl Traffic {
     /// What these replicas received. Between all of them, that is what they sent.
     pub(crate) fn received_by<'r>(replicas: impl IntoIterator<Item = &'r Replica>) -> Self {
-        let mut sum = Self { bytes: 0, documents: 0, duplicates: 0 };
+        let mut sum = Self::default();
         for peer in replicas.into_iter().flat_map(|replica| replica.room.peers()) {
             sum.bytes += peer.counters.bytes_received;
             sum.documents += peer.counters.documents_received;
             sum.duplicates += peer.counters.documents_duplicate;
         }
         sum
-    }
-}
-
-impl Sub for Traffic {
-    type Output = Self;
-
-    fn sub(self, before: Self) -> Self {
-        Self {
-            bytes: self.bytes - before.bytes,
-            documents: self.documents - before.documents,
-            duplicates: self.duplicates - before.duplicates,
-        }
     }
 }
 

@@ -1,56 +1,30 @@
-//! What the reader sees: chapters, sentences, tables and progress bars.
+//! What the reader sees of the replicas: progress bars, fingerprints and versions.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
-use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use peerloom::{Changes, Conflict};
 
 use crate::earthquake::Earthquake;
-use crate::measure::{Fingerprint, Traffic};
+use crate::measure::Fingerprint;
 use crate::replica::Replica;
-
-/// Enough for the names of all replicas.
-const NAME_WIDTH: usize = 7;
-
-pub(crate) fn chapter(number: u32, title: &str) {
-    println!("\n{number}. {title}\n");
-}
-
-/// Prints sentences, one to a line.
-pub(crate) fn say(sentences: &str) {
-    for sentence in sentences.lines().map(str::trim) {
-        println!("{}", format!("   {sentence}").trim_end());
-    }
-}
-
-pub(crate) fn count(number: impl TryInto<u64>) -> HumanCount {
-    HumanCount(number.try_into().unwrap_or(u64::MAX))
-}
+use crate::telling::{NAME_WIDTH, Progress, count};
 
 /// A bar for each replica, which counts the documents that arrive there.
-///
-/// Without a terminal there are no bars, and the rest is the same.
 pub(crate) struct Bars {
-    begun: Instant,
-    bars: MultiProgress,
+    progress: Progress,
     rows: Vec<(ProgressBar, Changes<Earthquake>)>,
 }
 
 impl Bars {
     /// Bars for what changes from now on, until each replica has seen so many documents.
     pub(crate) fn new(replicas: &[Replica], documents: usize) -> Self {
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-        let template = "   {prefix:7} {bar:40} {human_pos:>6} of {human_len} documents";
-        let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-        let row = |replica: &Replica| {
-            let bar = bars.add(ProgressBar::new(documents as u64).with_style(style.clone()));
-            bar.set_prefix(replica.name);
-            (bar, replica.earthquakes.watch())
-        };
+        let progress = Progress::begin();
+        let row = |replica: &Replica| (progress.bar(replica.name, documents), replica.earthquakes.watch());
         let rows = replicas.iter().map(row).collect();
-        Self { begun: Instant::now(), bars, rows }
+        Self { progress, rows }
     }
 
     /// Moves the bars until all are full. Returns how long that took.
@@ -64,11 +38,7 @@ impl Bars {
             anyhow::Ok(())
         };
         try_join_all(self.rows.into_iter().map(fill)).await?;
-        let took = self.begun.elapsed();
-        if !self.bars.is_hidden() {
-            println!("\n");
-        }
-        Ok(took)
+        Ok(self.progress.end())
     }
 }
 
@@ -83,21 +53,6 @@ pub(crate) fn fingerprints(replicas: &[Replica], fingerprints: &[Fingerprint]) {
             fingerprint.conflicts,
         );
     }
-}
-
-/// What went over the network, beside the least that could have.
-pub(crate) fn traffic(moved: Traffic, ideal: u64) {
-    println!(
-        "   {} documents went over the network in {} bytes; {} were there already when they arrived.",
-        count(moved.documents),
-        count(moved.bytes),
-        count(moved.duplicates),
-    );
-    println!(
-        "   The ideal would be {} bytes; it took {:.2} times that.",
-        count(ideal),
-        moved.bytes as f64 / ideal as f64,
-    );
 }
 
 /// The versions of a document, one below the other.

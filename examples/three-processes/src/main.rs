@@ -2,11 +2,13 @@
 //!
 //! This file is the story. It does nothing that cannot be done in a terminal: it runs the programs `peerloom-signaling` and
 //! `peerloom-peer`, which have to lie beside this one. How they are run is in `programs`, what the documents are in
-//! `earthquake`, how all is shown in `screen`.
+//! `earthquake`, how all is told in `telling` and `screen`.
 
 mod earthquake;
 mod programs;
 mod screen;
+#[path = "../../earthquakes/src/telling.rs"]
+mod telling;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,8 +20,9 @@ use clap::Parser;
 use serde_json::Value;
 
 use crate::earthquake::Earthquake;
-use crate::programs::{Peer, Signaling, Traffic, fresh_key};
-use crate::screen::{Bars, chapter, count, fingerprints, say, shell, traffic};
+use crate::programs::{Peer, Signaling, fresh_key};
+use crate::screen::{Bars, fingerprints, shell};
+use crate::telling::{Traffic, chapter, count, say, traffic};
 
 const NAMES: [&str; 3] = ["lisbon", "quito", "tokyo"];
 

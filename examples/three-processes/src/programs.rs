@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::ops::Sub;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::earthquake::{self, Earthquake};
 use crate::number;
+use crate::telling::Traffic;
 
 /// The longest wait for anything. This only keeps the demo from hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -286,15 +286,6 @@ impl Peer {
     }
 }
 
-/// What the connections that are open now have moved.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Traffic {
-    pub(crate) bytes: u64,
-    pub(crate) documents: u64,
-    /// Documents that the receiver had already, for example from another peer a moment before.
-    pub(crate) duplicates: u64,
-}
-
 impl Traffic {
     /// What these replicas received. Between all of them, that is what they sent.
     pub(crate) fn received_by(peers: &[Peer]) -> anyhow::Result<Self> {
@@ -316,17 +307,5 @@ impl Traffic {
             }
         }
         Ok(sum)
-    }
-}
-
-impl Sub for Traffic {
-    type Output = Self;
-
-    fn sub(self, before: Self) -> Self {
-        Self {
-            bytes: self.bytes - before.bytes,
-            documents: self.documents - before.documents,
-            duplicates: self.duplicates - before.duplicates,
-        }
     }
 }

@@ -1,57 +1,32 @@
-//! What the reader sees: chapters, commands, sentences, tables and progress bars.
+//! What the reader sees of the replicas: commands, progress bars, fingerprints and versions.
 
 use std::io::BufRead;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
-use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::programs::{Fingerprint, Peer, Traffic};
-
-/// Enough for the names of all replicas.
-const NAME_WIDTH: usize = 7;
-
-pub(crate) fn chapter(number: u32, title: &str) {
-    println!("\n{number}. {title}\n");
-}
-
-/// Prints sentences, one to a line.
-pub(crate) fn say(sentences: &str) {
-    for sentence in sentences.lines().map(str::trim) {
-        println!("{}", format!("   {sentence}").trim_end());
-    }
-}
+use crate::programs::{Fingerprint, Peer};
+use crate::telling::{NAME_WIDTH, Progress, count};
 
 /// Prints what was typed, as it were.
 pub(crate) fn shell(command: &str) {
     println!("   $ {command}");
 }
 
-pub(crate) fn count(number: impl TryInto<u64>) -> HumanCount {
-    HumanCount(number.try_into().unwrap_or(u64::MAX))
-}
-
 /// A bar for each replica, which counts the documents that arrive there.
-///
-/// Without a terminal there are no bars, and the rest is the same.
 pub(crate) struct Bars {
-    begun: Instant,
-    bars: MultiProgress,
+    progress: Progress,
     rows: Vec<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Bars {
     /// Bars for what changes from now on, until each replica has seen so many documents.
     pub(crate) fn new(peers: &[Peer], documents: usize) -> anyhow::Result<Self> {
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-        let template = "   {prefix:7} {bar:40} {human_pos:>6} of {human_len} documents";
-        let style = ProgressStyle::with_template(template).context("the template is well-formed")?;
+        let progress = Progress::begin();
         let mut rows = Vec::new();
         for peer in peers {
-            let bar = bars.add(ProgressBar::new(documents as u64).with_style(style.clone()));
-            bar.set_prefix(peer.name);
+            let bar = progress.bar(peer.name, documents);
             let (watching, lines) = peer.watch()?;
             rows.push(thread::spawn(move || {
                 for line in lines.lines().take(documents) {
@@ -63,7 +38,7 @@ impl Bars {
                 Ok(())
             }));
         }
-        Ok(Self { begun: Instant::now(), bars, rows })
+        Ok(Self { progress, rows })
     }
 
     /// Waits until all are full. Returns how long that took.
@@ -71,11 +46,7 @@ impl Bars {
         for row in self.rows {
             row.join().expect("a reader does not panic")?;
         }
-        let took = self.begun.elapsed();
-        if !self.bars.is_hidden() {
-            println!("\n");
-        }
-        Ok(took)
+        Ok(self.progress.end())
     }
 }
 
@@ -91,21 +62,6 @@ pub(crate) fn fingerprints(peers: &[Peer], fingerprints: &[Fingerprint]) {
             fingerprint.hash,
         );
     }
-}
-
-/// What went over the network, beside the least that could have.
-pub(crate) fn traffic(moved: Traffic, ideal: u64) {
-    println!(
-        "   {} documents went over the network in {} bytes; {} were there already when they arrived.",
-        count(moved.documents),
-        count(moved.bytes),
-        count(moved.duplicates),
-    );
-    println!(
-        "   The ideal would be {} bytes; it took {:.2} times that.",
-        count(ideal),
-        moved.bytes as f64 / ideal as f64,
-    );
 }
 
 /// The versions of a document in conflict, one below the other.

@@ -109,15 +109,20 @@ impl ClientAddress {
 
 /// A signaling server.
 ///
-/// ```no_run
+/// ```
 /// use std::sync::Arc;
 /// use peerloom_signaling::environment::SystemEnvironment;
 /// use peerloom_signaling::server::{Server, ServerOptions};
-/// # async fn example() -> std::io::Result<()> {
-/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// let server = Server::new(ServerOptions::default(), Arc::new(SystemEnvironment::new()));
-/// let interrupted = async { tokio::signal::ctrl_c().await.expect("signals can be listened to") };
-/// server.serve(listener, interrupted).await;
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// let serving = tokio::spawn(server.serve(listener, async { drop(stopped.await) }));
+///
+/// // Peers meet there until it is stopped. A program may stop it by `tokio::signal::ctrl_c` instead.
+/// drop(stop);
+/// serving.await?;
 /// # Ok(())
 /// # }
 /// ```

@@ -28,9 +28,11 @@ pub(super) use driver::{Line, run};
 ///
 /// RxDB peers prove nothing: whoever can reach the room by its signaling reads and writes this collection, also in a room with a key.
 ///
-/// ```no_run
-/// # use peerloom::{Node, Memory, RxdbBridge, Transport};
-/// # async fn join(transport: impl Transport) -> Result<(), Box<dyn std::error::Error>> {
+/// ```
+/// # use peerloom::{InProcess, Memory, Network, Node, RxdbBridge};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let transport = InProcess::new(&Network::new());
 /// let node = Node::open(Memory::new()).await?;
 /// let todos = node.collection::<serde_json::Value>("todos").open().await?;
 /// let room = node.room("todos-of-ann").share(&todos).rxdb(RxdbBridge::new(&todos)).join(transport).await?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use peerloom::core::{Connection, Membership, MessageReceiver, MessageSender, Topic};
+use peerloom::core::{Connection, Membership, MessageReceiver, MessageSender, Topic, check_message};
 use peerloom::{PeerAddress, Transport, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -160,13 +160,7 @@ struct Sender {
 #[async_trait]
 impl MessageSender for Sender {
     async fn send(&mut self, message: Bytes) -> Result<(), TransportError> {
-        match message.len() {
-            0 => return Err(TransportError::Empty),
-            bytes if bytes > MESSAGE_BYTES_MAX => {
-                return Err(TransportError::TooLarge { bytes, bytes_max: MESSAGE_BYTES_MAX });
-            }
-            _ => {}
-        }
+        check_message(&message, MESSAGE_BYTES_MAX)?;
         let Some(outgoing) = &self.outgoing else { return Err(TransportError::Closed) };
         let mut closed = self.closed.subscribe();
         tokio::select! {

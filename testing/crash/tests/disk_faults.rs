@@ -14,7 +14,11 @@ use peerloom::encrypted::Secret;
 use peerloom::{
     Binary, Collection, CommitError, Encrypted, Error, Fjall, IdRange, Node, OpenError, Storage, StorageError,
 };
-use tempfile::TempDir;
+
+use small_disk::SmallDisk;
+
+#[path = "../../../storage-adapters/on-disk/small_disk.rs"]
+mod small_disk;
 
 const DISK_BYTES: usize = 32 << 20;
 
@@ -92,51 +96,14 @@ async fn whole_pages(pages: &Collection<Binary>) -> usize {
     found.len() / PAGE
 }
 
-/// A file system of its own, or none, with a word about it, if the tests may not mount one.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let options = format!("size={DISK_BYTES}");
-        if mount(&["-t", "tmpfs", "-o", &options, "tmpfs"], directory.path()) {
-            return Some(Self(directory));
-        }
-        eprintln!("SKIPPED: mounting a small disk needs root on Linux");
-        None
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("data")
-    }
-
-    fn remount(&self, mode: &str) {
-        assert!(mount(&["-o", &format!("remount,{mode}")], self.0.path()), "the disk is remounted {mode}");
-    }
-}
-
-fn mount(arguments: &[&str], path: &Path) -> bool {
-    let mount = Command::new("mount").args(arguments).arg(path).output();
-    mount.is_ok_and(|mount| mount.status.success())
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmount = Command::new("umount").arg(self.0.path()).status();
-        assert!(
-            unmount.is_ok_and(|status| status.success()) || std::thread::panicking(),
-            "the disk is unmounted"
-        );
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_is_told_and_takes_no_acknowledged_write_with_it() {
     for kind in Kind::ALL {
-        let Some(disk) = SmallDisk::mount() else { return };
-        let ballast = disk.0.path().join("ballast");
+        let Some(disk) = SmallDisk::mount(DISK_BYTES) else { return };
+        let ballast = disk.path().join("ballast");
         fs::write(&ballast, vec![1; DISK_BYTES / 2]).expect("written");
-        let (node, pages) = kind.open(&disk.path()).await.expect("there is room for an empty storage");
+        let (node, pages) =
+            kind.open(&disk.path().join("data")).await.expect("there is room for an empty storage");
         let mut acknowledged = 0;
         let failure = loop {
             match write_page(&pages, acknowledged).await {
@@ -153,7 +120,7 @@ async fn a_full_disk_is_told_and_takes_no_acknowledged_write_with_it() {
         drop((node, pages));
 
         fs::remove_file(&ballast).expect("removed");
-        let (node, pages) = kind.open(&disk.path()).await.expect("there is space again");
+        let (node, pages) = kind.open(&disk.path().join("data")).await.expect("there is space again");
         let found = whole_pages(&pages).await;
         assert!(found == acknowledged || found == acknowledged + 1, "{found} of {acknowledged}");
         write_page(&pages, found).await.expect("there is space again");
@@ -165,18 +132,18 @@ async fn a_full_disk_is_told_and_takes_no_acknowledged_write_with_it() {
 #[tokio::test]
 async fn a_read_only_disk_is_told_and_keeps_what_is_on_it() {
     for kind in Kind::ALL {
-        let Some(disk) = SmallDisk::mount() else { return };
-        let (node, pages) = kind.open(&disk.path()).await.expect("it opens");
+        let Some(disk) = SmallDisk::mount(DISK_BYTES) else { return };
+        let (node, pages) = kind.open(&disk.path().join("data")).await.expect("it opens");
         write_page(&pages, 0).await.expect("it is written");
         node.close().await.expect("it closes");
         drop((node, pages));
 
         disk.remount("ro");
-        let refused = kind.open(&disk.path()).await.map(drop);
+        let refused = kind.open(&disk.path().join("data")).await.map(drop);
         assert!(matches!(refused, Err(OpenError::Storage(StorageError::Io { .. }))), "{refused:?}");
 
         disk.remount("rw");
-        let (node, pages) = kind.open(&disk.path()).await.expect("it opens again");
+        let (node, pages) = kind.open(&disk.path().join("data")).await.expect("it opens again");
         assert_eq!(whole_pages(&pages).await, 1);
         write_page(&pages, 1).await.expect("it is written");
         node.close().await.expect("it closes");

@@ -18,9 +18,8 @@ use crate::processes::{self, OtherProcesses, ProcessError};
 use crate::regressions::RegressionsError;
 use crate::report::{Outcome, Report, Row};
 use crate::subject::{Deletion, Subject};
+use crate::trials::Trials;
 
-/// Random cases for each law, unless it is said otherwise.
-const CASES: u64 = 256;
 /// From how many random cases on the sessions are searched thoroughly, too.
 const THOROUGH_CASES: u64 = 10_000;
 
@@ -50,8 +49,7 @@ pub struct Laws {
     pub(crate) subject: Subject,
     documents: Option<Documents>,
     malformed: Option<MalformedPointer>,
-    cases: u64,
-    seed: u64,
+    pub(crate) trials: Trials,
     skips: Vec<Skip>,
     pub(crate) regressions: Option<PathBuf>,
     pub(crate) processes: Option<OtherProcesses>,
@@ -103,8 +101,7 @@ impl Laws {
             subject,
             documents: None,
             malformed: None,
-            cases: CASES,
-            seed: 0,
+            trials: Trials::default(),
             skips: Vec::new(),
             regressions: None,
             processes: None,
@@ -151,7 +148,7 @@ impl Laws {
     /// counts more than this. From 10,000 on, sessions are searched for minutes, too.
     #[must_use]
     pub fn cases(mut self, cases: u64) -> Self {
-        self.cases = cases;
+        self.trials.cases = cases;
         self
     }
 
@@ -159,7 +156,7 @@ impl Laws {
     /// more than this.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.trials.seed = seed;
         self
     }
 
@@ -245,23 +242,10 @@ impl Laws {
             Some(focus) => self.search(law, focus, &generator, began),
             None if law == Law::CostPerCall => Ok(self.time(&generator, began)),
             None => {
-                let depth = if self.cases_now()? >= THOROUGH_CASES { Depth::Thorough } else { Depth::Usual };
+                let is_thorough = self.trials.now()?.cases >= THOROUGH_CASES;
+                let depth = if is_thorough { Depth::Thorough } else { Depth::Usual };
                 Ok(explored(&self.subject, &generator, depth, began))
             }
         }
     }
-
-    pub(crate) fn cases_now(&self) -> Result<u64, LawsError> {
-        Ok(variable("CASES")?.unwrap_or(self.cases))
-    }
-
-    pub(crate) fn seed_now(&self) -> Result<u64, LawsError> {
-        Ok(variable("SEED")?.unwrap_or(self.seed))
-    }
-}
-
-pub(crate) fn variable(name: &'static str) -> Result<Option<u64>, LawsError> {
-    let Some(value) = std::env::var_os(name) else { return Ok(None) };
-    let value = value.to_string_lossy().into_owned();
-    value.parse().map(Some).map_err(|_| LawsError::Variable { name, value })
 }

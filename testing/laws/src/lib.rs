@@ -36,6 +36,7 @@ mod room;
 mod rxdb;
 mod search;
 mod subject;
+mod trials;
 
 // What is shown and kept of it.
 mod counterexample;

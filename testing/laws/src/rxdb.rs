@@ -19,13 +19,12 @@ use crate::edit::Draft;
 use crate::exhaustive::few_documents;
 use crate::generate::{Focus, Generator};
 use crate::history::Step;
-use crate::laws::{LawsError, variable};
+use crate::laws::LawsError;
 use crate::pointer::{Pointer, differences};
 use crate::report::grouped;
 use crate::subject::{Panicked, quietly};
+use crate::trials::Trials;
 
-/// Random pairs of states, unless it is said otherwise.
-const CASES: u64 = 256;
 /// How many states are the small scope, but for the deleted ones.
 const STATES_MAX: usize = 16;
 /// How many sets of three writes are tried in every mesh.
@@ -80,8 +79,7 @@ pub fn rxdb_safe(handler: impl RxdbConflictHandler + 'static) -> RxdbSafety {
         handler: Arc::new(handler),
         documents: None,
         settings: Settings::default(),
-        cases: CASES,
-        seed: 0,
+        trials: Trials::default(),
     }
 }
 
@@ -91,8 +89,7 @@ pub struct RxdbSafety {
     handler: Arc<dyn RxdbConflictHandler>,
     documents: Option<Documents>,
     settings: Settings,
-    cases: u64,
-    seed: u64,
+    trials: Trials,
 }
 
 /// What came of it.
@@ -156,14 +153,14 @@ impl RxdbSafety {
     /// `CASES` counts more than this.
     #[must_use]
     pub fn cases(mut self, cases: u64) -> Self {
-        self.cases = cases;
+        self.trials.cases = cases;
         self
     }
 
     /// The seed of the random pairs. The default is 0. The environment variable `SEED` counts more than this.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.trials.seed = seed;
         self
     }
 
@@ -238,8 +235,7 @@ impl RxdbSafety {
                 }
             }
         }
-        let cases = variable("CASES")?.unwrap_or(self.cases);
-        let seed = variable("SEED")?.unwrap_or(self.seed);
+        let Trials { cases, seed } = self.trials.now()?;
         for case in 0..cases {
             let history = generator.history(Focus::Pair, &mut Dice::of_case(seed, 0, case));
             let versions = history.steps.iter().filter_map(|step| match step {
@@ -310,7 +306,7 @@ impl RxdbSafety {
 
 impl fmt::Debug for RxdbSafety {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, cases, seed, .. } = self;
+        let Self { settings, trials: Trials { cases, seed }, .. } = self;
         let mut shown = formatter.debug_struct("RxdbSafety");
         shown.field("settings", settings).field("cases", cases).field("seed", seed).finish_non_exhaustive()
     }

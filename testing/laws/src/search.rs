@@ -18,6 +18,7 @@ use crate::regressions;
 use crate::report::{Outcome, Row, grouped};
 use crate::shrink::{Removable, shrink};
 use crate::subject::Panicked;
+use crate::trials::Trials;
 
 /// How many cases are drawn for each that a law says something about, at most.
 const DRAWN_PER_CASE_MAX: u64 = 8;
@@ -39,7 +40,7 @@ impl Laws {
             Some(path) => regressions::kept(path, law)?,
             None => Vec::new(),
         };
-        let (count, seed) = (self.cases_now()?, self.seed_now()?);
+        let Trials { cases: count, seed } = self.trials.now()?;
         let sample = generator
             .source
             .samples

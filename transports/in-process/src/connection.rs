@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use peerloom_core::{Connection, MessageReceiver, MessageSender, PeerAddress, TransportError};
+use peerloom_core::{Connection, MessageReceiver, MessageSender, PeerAddress, TransportError, check_message};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 
@@ -140,13 +140,7 @@ struct Sender {
 #[async_trait]
 impl MessageSender for Sender {
     async fn send(&mut self, message: Bytes) -> Result<(), TransportError> {
-        let (bytes, bytes_max) = (message.len(), self.message_bytes_max);
-        if bytes == 0 {
-            return Err(TransportError::Empty);
-        }
-        if bytes > bytes_max {
-            return Err(TransportError::TooLarge { bytes, bytes_max });
-        }
+        check_message(&message, self.message_bytes_max)?;
         let place = tokio::select! {
             biased;
             place = self.queue.reserve() => place.map_err(|_| TransportError::Closed)?,

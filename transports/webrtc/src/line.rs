@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use peerloom_core::{MessageReceiver, MessageSender, TransportError};
+use peerloom_core::{MessageReceiver, MessageSender, TransportError, check_message};
 use tokio::sync::{mpsc, watch};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::Error;
@@ -96,13 +96,7 @@ pub(crate) struct Sender {
 #[async_trait]
 impl MessageSender for Sender {
     async fn send(&mut self, message: Bytes) -> Result<(), TransportError> {
-        let (bytes, bytes_max) = (message.len(), self.message_bytes_max);
-        if bytes == 0 {
-            return Err(TransportError::Empty);
-        }
-        if bytes > bytes_max {
-            return Err(TransportError::TooLarge { bytes, bytes_max });
-        }
+        check_message(&message, self.message_bytes_max)?;
         let sent = tokio::select! {
             biased;
             () = closed(&mut self.end.seen) => return Err(TransportError::Closed),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::calls::ASK_EVERY;
 use super::*;
 
 /// A mesh as one peer sees the room, and what it was told to do.
