@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use peerloom_core::{Storage, StorageError, Store, StoreName};
-
+#[doc(inline)]
+pub use peerloom_on_disk::Durability;
 use peerloom_on_disk::{Directory, Layout, OnDisk};
 
 use crate::tables::Database;
@@ -92,20 +93,6 @@ impl Storage for Fjall {
     async fn delete(&self, name: &StoreName) -> Result<(), StorageError> {
         self.directory.delete(name).await
     }
-}
-
-/// What a commit has survived when it returns.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Durability {
-    /// A power cut: the journal is on the disk, by one `fdatasync` for each commit.
-    #[default]
-    Synced,
-    /// A crash or kill of the process, but not a power cut or a crash of the system, which may take the latest commits
-    /// with it. What is left is a state that the store has been in: never a part of a commit, never a later commit
-    /// without an earlier one.
-    ///
-    /// This is less than the storage contract promises. Choose it for data that other peers have anyway.
-    Buffered,
 }
 
 /// How safe a store is, and how much it may take. Each limit is for one open store.

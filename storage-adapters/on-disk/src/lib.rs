@@ -6,12 +6,14 @@
 //! the contract.
 
 mod directory;
+mod durability;
 mod failure;
 mod feed;
 mod page;
 mod store;
 
 pub use directory::{Directory, Layout};
+pub use durability::Durability;
 pub use failure::{of_read_or_system, of_system};
 pub use feed::{decode_entry, encode_entry, sequence_of_key};
 pub use page::Page;
