@@ -312,23 +312,25 @@ fn a_context_or_a_page_that_is_too_long_is_a_violation() {
     assert!(matches!(violation(&room), Some(Violation::PageTooHeavy { bytes_max: 1000, .. })));
 }
 
+/// A page with one document, whose only write has always the same name.
+fn forged(body: &[u8]) -> Vec<u8> {
+    message(CHANGES, 6, |fields| {
+        fields.u64(0).expect("a vector");
+        numbers(fields, &[77]);
+        fields.array(2).and_then(|f| f.str("forged")).and_then(|f| f.array(2)).expect("a vector");
+        numbers(fields, &[0, 5]);
+        fields.array(1).and_then(|f| f.array(5)).and_then(|f| f.u64(0)).expect("a vector");
+        fields.u64(0).and_then(|f| f.bool(false)).and_then(|f| f.bytes(body)).expect("a vector");
+        fields.bytes(b"").and_then(|f| f.null()).and_then(|f| f.bool(true)).expect("a vector");
+        numbers(fields, &[]);
+    })
+}
+
 #[test]
 fn a_write_of_another_content_than_the_known_one_is_a_violation() {
     let mut room = established(|_| ());
     // The honest session at the other end has not sent these pages, and does not hear of them.
     room.inbox_frames_max = 0;
-    let forged = |body: &'static [u8]| {
-        message(CHANGES, 6, |fields| {
-            fields.u64(0).expect("a vector");
-            numbers(fields, &[77]);
-            fields.array(2).and_then(|f| f.str("forged")).and_then(|f| f.array(2)).expect("a vector");
-            numbers(fields, &[0, 5]);
-            fields.array(1).and_then(|f| f.array(5)).and_then(|f| f.u64(0)).expect("a vector");
-            fields.u64(0).and_then(|f| f.bool(false)).and_then(|f| f.bytes(body)).expect("a vector");
-            fields.bytes(b"").and_then(|f| f.null()).and_then(|f| f.bool(true)).expect("a vector");
-            numbers(fields, &[]);
-        })
-    };
     for body in [b"one".as_slice(), b"one", b"two"] {
         assert_eq!(violation(&room), None);
         room.inject(VICTIM, forged(body));
@@ -339,6 +341,38 @@ fn a_write_of_another_content_than_the_known_one_is_a_violation() {
     assert_eq!(violation(&room), Some(Violation::ForgedWrite { id: id.clone() }));
     let kept = room.nodes[0].shelves[0].disk.read(&id).expect("it is there");
     assert_eq!(kept.view().body.as_ref(), b"one");
+}
+
+#[test]
+fn replicas_that_a_forged_write_keeps_apart_meet_again_once_either_writes_the_document_anew() {
+    let mut room = established(|_| ());
+    room.inbox_frames_max = 0;
+    for (end, body) in [(0, b"one"), (1, b"two")] {
+        room.inject(end, forged(body));
+        let until = room.now;
+        while room.step(until) {}
+    }
+    room.disconnect(0);
+    room.inbox_frames_max = Room::new(3).inbox_frames_max;
+    let meet = |room: &mut Room| {
+        let end = room.connect(0, 1);
+        room.run_for(Duration::from_secs(5));
+        let closed = [end, end + 1].map(|end| room.ends[end].closed.clone());
+        let bodies = [0, 1].map(|node| {
+            let id = DocumentId::new("forged").expect("valid");
+            room.nodes[node].shelves[0].disk.read(&id).expect("it is there").view().body.clone()
+        });
+        (closed, bodies)
+    };
+    let (closed, bodies) = meet(&mut room);
+    let is_forged = |reason| matches!(reason, &Some(CloseReason::Violation(Violation::ForgedWrite { .. })));
+    assert!(closed.iter().any(is_forged), "{closed:?}");
+    assert_eq!(bodies.each_ref().map(|body| body.as_ref()), [b"one", b"two"]);
+
+    room.put(1, "forged", "anew");
+    let (closed, [left, right]) = meet(&mut room);
+    assert_eq!(closed, [None, None]);
+    assert_eq!((&left, left.ends_with(b"anew")), (&right, true), "{left:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Any bytes as an invitation: an error or an invitation that is written as what reads back as the same.
 //!
-//! `cargo +nightly fuzz run invitations fuzz/corpus/invitations fuzz/regressions/invitations -- -max_len=8192 -rss_limit_mb=512`
+//! `cargo xtask fuzz-bytes --target invitations`
 
 #![no_main]
 

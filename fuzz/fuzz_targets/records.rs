@@ -1,6 +1,6 @@
 //! Any bytes as a record on disk: an error or a record that encodes to what decodes to itself.
 //!
-//! `cargo +nightly fuzz run records fuzz/corpus/records fuzz/regressions/records -- -max_len=65536 -rss_limit_mb=512`
+//! `cargo xtask fuzz-bytes --target records`
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! Any bytes as a message of signaling: an error or a message that is written as what reads back as the same.
 //!
-//! `cargo +nightly fuzz run signaling fuzz/corpus/signaling fuzz/regressions/signaling -- -max_len=65536 -rss_limit_mb=512`
+//! `cargo xtask fuzz-bytes --target signaling`
 
 #![no_main]
 

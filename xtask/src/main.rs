@@ -81,12 +81,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Gives everything that reads bytes of others what a fuzzer makes up, after what it found before. Needs a nightly
-    /// compiler and cargo-fuzz
+    /// Gives everything that reads bytes of others what a fuzzer makes up, after what it found before. Installs cargo-fuzz
+    /// if it is not there
     FuzzBytes {
         /// For how long each target is fuzzed
         #[arg(long, default_value_t = 60, value_name = "SECONDS")]
         seconds: u32,
+        /// Which targets, by the names of the files in `fuzz/fuzz_targets`; without it, all
+        #[arg(long, value_name = "NAME")]
+        target: Vec<String>,
     },
     /// Checks formatting, lints and documentation; a warning is an error
     Check,
@@ -133,7 +136,7 @@ fn main() -> anyhow::Result<()> {
             anyhow::ensure!(needs::provide_rxdb(), "RxDB is not there");
             cargo(&["run", "--package", "rxdb-rooms", "--"], &arguments)
         }
-        Task::FuzzBytes { seconds } => fuzz_bytes(seconds),
+        Task::FuzzBytes { seconds, target } => fuzz_bytes(seconds, target),
         Task::Check => check(),
     }
 }
@@ -159,26 +162,23 @@ fn demo(arguments: Vec<String>) -> anyhow::Result<()> {
     run_built(program, &others)
 }
 
-/// Replays what was found, which any compiler can, and fuzzes on.
-fn fuzz_bytes(seconds: u32) -> anyhow::Result<()> {
-    needs::provide(Scope::Basic)?;
+/// Replays what was found, as the tests do, and fuzzes on.
+fn fuzz_bytes(seconds: u32, chosen: Vec<String>) -> anyhow::Result<()> {
+    needs::provide(Scope::Fuzzer)?;
     cargo(&["test", "--package", "peerloom-hostile-bytes"], &[])?;
-    needs::require_fuzzer()?;
-    let targets = root().join("fuzz/fuzz_targets");
-    let files = targets.read_dir().with_context(|| targets.display().to_string())?;
-    let mut targets = Vec::new();
-    for file in files {
-        targets.push(file?.path().file_stem().context("a target has a name")?.to_string_lossy().into_owned());
-    }
-    targets.sort();
+    needs::provide_cargo_fuzz()?;
+    let targets = if chosen.is_empty() { fuzz_targets()? } else { chosen };
     let time = format!("-max_total_time={seconds}");
     for target in targets {
         let corpus = format!("fuzz/corpus/{target}");
         std::fs::create_dir_all(root().join(&corpus)).context(corpus.clone())?;
         let regressions = format!("fuzz/regressions/{target}");
-        let mut command = Command::new("rustup");
-        command.args(["run", "nightly", "cargo", "fuzz", "run", &target, &corpus, &regressions]);
-        command.args(["--", &time, "-max_len=65536", "-rss_limit_mb=512"]);
+        let mut command = Command::new(cargo_program());
+        command.args(["fuzz", "run", &target, &corpus, &regressions]);
+        command.args(["--", &time, "-max_len=65536", "-rss_limit_mb=512", "-timeout=10"]);
+        // Sanitizers and coverage are options of nightly compilers alone. With this the present one takes them, too, and nobody
+        // has to install a second.
+        command.env("RUSTC_BOOTSTRAP", "1");
         run(command).with_context(|| {
             format!(
                 "what breaks {target} is in fuzz/artifacts/{target}: mend it, and keep it in {regressions}"
@@ -186,6 +186,17 @@ fn fuzz_bytes(seconds: u32) -> anyhow::Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn fuzz_targets() -> anyhow::Result<Vec<String>> {
+    let directory = root().join("fuzz/fuzz_targets");
+    let files = directory.read_dir().with_context(|| directory.display().to_string())?;
+    let mut targets = Vec::new();
+    for file in files {
+        targets.push(file?.path().file_stem().context("a target has a name")?.to_string_lossy().into_owned());
+    }
+    targets.sort();
+    Ok(targets)
 }
 
 /// Builds the whole workspace, as the tests do, and runs one of its programs.
@@ -209,6 +220,9 @@ fn check() -> anyhow::Result<()> {
     needs::provide(Scope::Everything)?;
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(&["clippy", "--workspace", "--all-features", "--all-targets", "--", "--deny", "warnings"], &[])?;
+    // A workspace of its own. What its programs do is in `testing/hostile-bytes`, which the tests run.
+    cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"], &[])?;
+    cargo(&["clippy", "--manifest-path", "fuzz/Cargo.toml", "--", "--deny", "warnings"], &[])?;
     let mut documentation = Command::new(cargo_program());
     documentation
         .args(["doc", "--workspace", "--all-features", "--no-deps"])

@@ -24,14 +24,17 @@ const BASIC: &[Need] = &[Need {
     apt_packages: &["gcc", "libc6-dev"],
 }];
 
+/// What RocksDB and libFuzzer are written in.
+const C_PLUS_PLUS: Need = Need {
+    what: "a C++ compiler",
+    wanted_by: "RocksDB, and libFuzzer",
+    is_there: || runs("c++", "--version"),
+    apt_packages: &["g++"],
+};
+
 /// What RocksDB needs besides.
 const ROCKSDB: &[Need] = &[
-    Need {
-        what: "a C++ compiler",
-        wanted_by: "RocksDB",
-        is_there: || runs("c++", "--version"),
-        apt_packages: &["g++"],
-    },
+    C_PLUS_PLUS,
     Need {
         what: "libclang with its headers",
         wanted_by: "bindgen, which reads RocksDB's C interface",
@@ -53,13 +56,19 @@ const WISHES: &[Need] = &[Need {
 pub(crate) enum Scope {
     /// What a C compiler is enough for.
     Basic,
+    /// What is fuzzed, with a fuzzer.
+    Fuzzer,
     /// All of it, RocksDB too.
     Everything,
 }
 
 /// Makes sure that everything needed is there: installs it as root on a system with apt, otherwise says what to run.
 pub(crate) fn provide(scope: Scope) -> anyhow::Result<()> {
-    let besides = if scope == Scope::Everything { ROCKSDB } else { &[] };
+    let besides: &[Need] = match scope {
+        Scope::Basic => &[],
+        Scope::Fuzzer => &[C_PLUS_PLUS],
+        Scope::Everything => ROCKSDB,
+    };
     let missing: Vec<&Need> = BASIC.iter().chain(besides).filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -133,24 +142,21 @@ pub(crate) fn provide_rxdb() -> bool {
     wanted.is_some_and(|wanted| std::fs::write(directory.join("node_modules/.installed-by"), wanted).is_ok())
 }
 
-/// Checks that a fuzzer can be built and run. It is not installed without a question: a second compiler is large.
-pub(crate) fn require_fuzzer() -> anyhow::Result<()> {
-    let mut missing = Vec::new();
-    if !runs("rustup", "--version") {
-        missing.push("rustup, from https://rustup.rs");
-    } else if !answers("rustup", &["run", "nightly", "cargo", "--version"]) {
-        missing.push("rustup toolchain install nightly --profile minimal");
-    }
-    if !answers("cargo", &["fuzz", "--version"]) {
-        missing.push("cargo install cargo-fuzz --locked");
-    }
-    if !runs("c++", "--version") {
-        missing.push("a C++ compiler, which libFuzzer is built with: g++ on Debian and Ubuntu");
-    }
-    if missing.is_empty() {
+/// Installs cargo-fuzz if it is not there, where cargo puts programs.
+pub(crate) fn provide_cargo_fuzz() -> anyhow::Result<()> {
+    let is_there = || answers("cargo", &["fuzz", "--version"]);
+    if is_there() {
         return Ok(());
     }
-    bail!("what was found before is read well; to fuzz on, install this:\n  {}", missing.join("\n  "));
+    let line = "cargo install cargo-fuzz --locked";
+    eprintln!("cargo-fuzz is missing.\n$ {line}");
+    let status = Command::new("cargo").args(line.split(' ').skip(1)).stdin(Stdio::null()).status()?;
+    if !(status.success() && is_there()) {
+        bail!(
+            "what was found before is read well; to fuzz on, run `{line}` and see that cargo finds it in the PATH"
+        );
+    }
+    Ok(())
 }
 
 fn apt(line: &str) -> anyhow::Result<()> {

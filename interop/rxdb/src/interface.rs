@@ -107,6 +107,25 @@ pub enum CloseReason {
     /// The peer has no token that could be kept.
     #[error("the peer gave no usable token")]
     Token,
+    /// A message that would take more memory than [`Settings::parsed_bytes_max`](crate::Settings::parsed_bytes_max).
+    #[error("a message that would take {bytes} bytes of memory, {bytes_max} are allowed")]
+    Message {
+        /// How many, roughly.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The peer asks and asks, and does not say who it is.
+    #[error("the peer asked for more than can wait until it says who it is")]
+    Unnamed,
+    /// The peer's checkpoints grow and grow: what they say is kept key by key.
+    #[error("the peer's checkpoint has {bytes} bytes, {bytes_max} are allowed")]
+    Checkpoint {
+        /// How many.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// The store failed.
     #[error("the storage failed: {detail}")]
     Storage {

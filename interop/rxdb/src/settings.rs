@@ -22,6 +22,9 @@ pub struct Settings {
     pub page_bytes_max: usize,
     /// The most bytes of a message from the peer, put together from its chunks. Default 64 MiB.
     pub message_bytes_max: usize,
+    /// About the most bytes of memory that a message from the peer may take once it is parsed, which can be ninety times its own. One that would
+    /// take more ends the conversation. Default 256 MiB.
+    pub parsed_bytes_max: usize,
     /// How long an answer may take. Default 20 seconds, as in RxDB.
     pub request_timeout: Duration,
     /// How long to wait after a failed request. Default 5 seconds, as in RxDB.
@@ -38,6 +41,7 @@ impl Default for Settings {
             page_documents_max: 10_000,
             page_bytes_max: 8 << 20,
             message_bytes_max: 64 << 20,
+            parsed_bytes_max: 256 << 20,
             request_timeout: Duration::from_secs(20),
             retry_after: Duration::from_secs(5),
             direction: Direction::Both,

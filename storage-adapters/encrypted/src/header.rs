@@ -15,12 +15,12 @@
 
 use std::collections::BTreeSet;
 
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use peerloom_core::{CollectionName, StorageError, StoreName};
 use zeroize::Zeroizing;
 
+use crate::cipher::{Cipher, NONCE_BYTES, Nonce, TAG_BYTES};
 use crate::error::{EncryptionError, corrupt};
-use crate::seal::{DataKeys, Epoch, NONCE_BYTES, Nonce, open_in_place, seal_in_place};
+use crate::seal::{DataKeys, Epoch};
 use crate::secret::{CHECK_BYTES, KeyBytes, Lock, PasswordCost, SALT_BYTES, Unlocked};
 
 const MAGIC: &[u8] = b"peerloom-encrypted";
@@ -28,8 +28,6 @@ const FORMAT: u32 = 1;
 
 /// More keys than one rotation needs are in no header.
 const DATA_KEYS_MAX: u8 = 2;
-
-const TAG_BYTES: usize = 16;
 
 /// A header as it was found, not opened yet.
 #[derive(Debug)]
@@ -71,7 +69,8 @@ impl Sealed {
             return Err(EncryptionError::WrongSecret);
         }
         let mut buffer = Zeroizing::new(self.sealed);
-        open_in_place(&XChaCha20Poly1305::new((&*with.key).into()), &self.clear, &mut buffer)
+        Cipher::new(with.key.clone())
+            .open(&self.clear, &mut buffer)
             .ok_or_else(|| corrupt("the header was altered or cut short"))?;
         Ok(Contents::decode(&buffer[NONCE_BYTES + TAG_BYTES..])?)
     }
@@ -99,7 +98,7 @@ impl Contents {
         let mut buffer = Zeroizing::new(Vec::with_capacity(NONCE_BYTES + TAG_BYTES + contents.len()));
         buffer.resize(NONCE_BYTES + TAG_BYTES, 0);
         buffer.extend_from_slice(&contents);
-        seal_in_place(&XChaCha20Poly1305::new((&*with.key).into()), nonce, &clear, &mut buffer);
+        Cipher::new(with.key.clone()).seal(nonce, &clear, &mut buffer);
         [&clear[..], &buffer].concat()
     }
 

@@ -80,19 +80,24 @@
 //! [`Builder::password_cost_max`] bounds what a hostile one may ask for. A header opens with one secret only, by a check value that commits to
 //! the key.
 //!
-//! The ciphers are RustCrypto's. Of what is as well kept, `ring` and `aws-lc-rs` have no XChaCha20-Poly1305: their nonces of 96 bits are too
-//! short to be drawn at random for as many writes, and an adapter has nothing that a rollback does not take back to count with. NCC Group
-//! [audited](https://docs.rs/chacha20poly1305) an earlier version of the crate that seals.
+//! Nonces of 96 bits would be too short to be drawn at random for as many writes, and an adapter has nothing that a rollback does not take back to
+//! count with. So the cipher is XChaCha20-Poly1305: HChaCha20 and Argon2id are RustCrypto's, and ChaCha20-Poly1305 is that of
+//! `ring`, which TLS and WebRTC use as well.
 //!
 //! # Cost
 //!
-//! 44 bytes for each record and each value of metadata. Up to 64 KiB are sealed and opened where they are asked for; more on a
-//! thread of tokio's for blocking work, so that no async thread is held up. `cargo xtask bench encrypted` measures the throughput beside that
-//! of the storage alone.
+//! 44 bytes for each record and each value of metadata. Some 0.8 microseconds to seal a document of 250 bytes and 0.9 to open it, on one core of a
+//! small virtual machine: less than half of that is the cipher, the rest is taking the document apart and putting it together. Beside the storage in memory,
+//! which does nothing but keep maps, that is 0.35 of its throughput written and 0.15 read; `cargo xtask bench encrypted` measures it, and on fjall, where a disk takes most of the
+//! time.
+//!
+//! Up to 64 KiB are sealed and opened where they are asked for, in 30 microseconds if it is one body and in 80 if it is eighty documents; a document counts as its bytes and 512 more.
+//! What is more goes to a thread of tokio's for blocking work, so that no async thread is held up; that costs 60 to 120 microseconds for each page or commit.
 //!
 //! [`StorageError::Corrupt`]: peerloom_core::StorageError::Corrupt
 //! [`StoreName::keys`]: peerloom_core::StoreName::keys
 
+mod cipher;
 mod error;
 mod header;
 mod keyring;

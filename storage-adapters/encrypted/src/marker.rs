@@ -10,8 +10,9 @@ use std::num::NonZeroU32;
 use bytes::Bytes;
 use peerloom_core::{Sequence, StorageError, Store};
 
+use crate::cipher::Nonce;
 use crate::error::corrupt;
-use crate::seal::{Epoch, Nonce, StoreKeys, epoch_of};
+use crate::seal::{Epoch, StoreKeys, epoch_of};
 
 /// The format of markers and of everything in a marked store.
 const FORMAT: u32 = 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::seal::{NONCE_BYTES, Nonce};
+use crate::cipher::{NONCE_BYTES, Nonce};
 use crate::secret::KeyBytes;
 
 /// A source of bytes that nobody can predict and that does not repeat itself.

@@ -14,18 +14,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use peerloom_core::{Batch, Document, Head, Put, Record, State, StorageError, StoreName};
 
+use crate::cipher::{Cipher, NONCE_BYTES, Nonce, TAG_BYTES};
 use crate::error::corrupt;
 use crate::secret::{KeyBytes, derive};
 
 /// What sealing adds to a record or a value.
 pub(crate) const OVERHEAD_BYTES: usize = 4 + NONCE_BYTES + TAG_BYTES;
-
-pub(crate) const NONCE_BYTES: usize = 24;
-const TAG_BYTES: usize = 16;
 
 /// What a sealed thing is. None is taken for another.
 #[derive(Clone, Copy)]
@@ -39,19 +35,16 @@ enum Kind {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Epoch(pub(crate) u32);
 
-pub(crate) type Nonce = [u8; NONCE_BYTES];
-
 /// The data keys of a storage that are in use: one, or two while it is being rotated.
 pub(crate) type DataKeys = BTreeMap<Epoch, KeyBytes>;
 
 /// The keys of one store.
-pub(crate) struct StoreKeys(BTreeMap<Epoch, XChaCha20Poly1305>);
+pub(crate) struct StoreKeys(BTreeMap<Epoch, Cipher>);
 
 impl StoreKeys {
     pub(crate) fn derive(keys: &DataKeys, store: &StoreName) -> Self {
         let cipher = |key: &KeyBytes| {
-            let key = derive(key, &[b"peerloom-encrypted 1 store ", store.as_str().as_bytes()]);
-            XChaCha20Poly1305::new((&*key).into())
+            Cipher::new(derive(key, &[b"peerloom-encrypted 1 store ", store.as_str().as_bytes()]))
         };
         Self(keys.iter().map(|(epoch, key)| (*epoch, cipher(key))).collect())
     }
@@ -130,13 +123,13 @@ impl StoreKeys {
     /// Seals what lies behind the first [`OVERHEAD_BYTES`] of a buffer in place, and fills those.
     fn seal(&self, epoch: Epoch, nonce: &Nonce, bound: &[u8], buffer: &mut [u8]) {
         let cipher = self.0.get(&epoch).expect("a store seals with a key that it has");
-        seal_in_place(cipher, nonce, bound, &mut buffer[4..]);
+        cipher.seal(nonce, bound, &mut buffer[4..]);
         buffer[..4].copy_from_slice(&epoch.0.to_be_bytes());
     }
 
     fn open(&self, bound: &[u8], buffer: &mut [u8]) -> Option<()> {
         let cipher = self.0.get(&epoch_of(buffer)?)?;
-        open_in_place(cipher, bound, &mut buffer[4..])
+        cipher.open(bound, &mut buffer[4..])
     }
 }
 
@@ -149,23 +142,6 @@ pub(crate) fn epoch_of(sealed: &[u8]) -> Option<Epoch> {
 /// Which key a record is sealed with.
 pub(crate) fn epoch_of_record(sealed: &Record) -> Option<Epoch> {
     epoch_of(first_body(sealed))
-}
-
-/// Seals what lies behind the nonce's and the tag's place in a buffer, and fills these.
-pub(crate) fn seal_in_place(cipher: &XChaCha20Poly1305, nonce: &Nonce, bound: &[u8], buffer: &mut [u8]) {
-    let (head, content) = buffer.split_at_mut(NONCE_BYTES + TAG_BYTES);
-    let tag = cipher.encrypt_inout_detached(nonce.into(), bound, content.into());
-    let tag = tag.expect("a buffer is smaller than 256 GiB");
-    head[..NONCE_BYTES].copy_from_slice(nonce);
-    head[NONCE_BYTES..].copy_from_slice(&tag);
-}
-
-/// The reverse of [`seal_in_place`]. `None` if it was sealed with another key or for another place, or was altered.
-pub(crate) fn open_in_place(cipher: &XChaCha20Poly1305, bound: &[u8], buffer: &mut [u8]) -> Option<()> {
-    let (head, content) = buffer.split_at_mut_checked(NONCE_BYTES + TAG_BYTES)?;
-    let (nonce, tag) = head.split_at(NONCE_BYTES);
-    let (nonce, tag): (&Nonce, &[u8; TAG_BYTES]) = (nonce.try_into().ok()?, tag.try_into().ok()?);
-    cipher.decrypt_inout_detached(nonce.into(), bound, content.into(), tag.into()).ok()
 }
 
 fn bound_to(kind: Kind, place: &[u8]) -> Vec<u8> {

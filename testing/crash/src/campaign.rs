@@ -127,6 +127,7 @@ impl<'a> Campaign<'a> {
 
     /// Makes the rounds, and fails at the first promise that is broken.
     pub(crate) async fn run(mut self, rounds: std::ops::Range<u64>) -> anyhow::Result<Figures> {
+        let end = rounds.end;
         for number in rounds {
             if number % ROUNDS_OF_A_LIFE == 0 {
                 self.life.directories.iter().for_each(|directory| drop(std::fs::remove_dir_all(directory)));
@@ -136,6 +137,14 @@ impl<'a> Campaign<'a> {
             let told = format!("round {number} of seed {} on {}: {round:?}", self.seed, self.kind.name());
             self.round(&round).await.context(told)?;
             self.figures.rounds += 1;
+            if self.figures.rounds.is_multiple_of(ROUNDS_OF_A_LIFE) {
+                let Figures { kills, acknowledged, .. } = self.figures;
+                let done = number + 1;
+                eprintln!(
+                    "{}: {done} of {end} rounds, {kills} kills, {acknowledged} writes",
+                    self.kind.name()
+                );
+            }
         }
         Ok(self.figures)
     }

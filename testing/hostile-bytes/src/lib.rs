@@ -5,6 +5,12 @@
 //! any with made inputs and with all that a fuzzer ever found. Whoever adds a decoder adds a line to [`TARGETS`], and
 //! a file to `fuzz/fuzz_targets/`; the dialect of an interoperability layer is one like any other.
 
+mod documents;
+mod rxdb;
+#[path = "../../../interop/rxdb/tests/support/mod.rs"]
+mod rxdb_replica;
+mod sealed;
+
 use bytes::Bytes;
 use peerloom_core::{
     Admission, DocumentId, Effect, Identity, Input, Invitation, Now, Opening, Record, Session, SessionConfig,
@@ -13,6 +19,10 @@ use peerloom_core::{
 use peerloom_signaling::{ClientMessage, ServerMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use documents::{documents, handlers};
+pub use rxdb::rxdb;
+pub use sealed::sealed;
 
 /// A reader of bytes, by the name of its file in `fuzz/fuzz_targets/` and of its directory in `fuzz/regressions/`.
 pub struct Target {
@@ -28,12 +38,16 @@ pub const TARGETS: &[Target] = &[
     Target { name: "records", read: records },
     Target { name: "signaling", read: signaling },
     Target { name: "invitations", read: invitations },
+    Target { name: "documents", read: documents },
+    Target { name: "handlers", read: handlers },
+    Target { name: "rxdb", read: rxdb },
+    Target { name: "sealed", read: sealed },
 ];
 
 /// The most bytes of a frame for [`frames`]: small, so that a fuzzer meets the bound.
 const FRAME_BYTES_MAX: usize = 1024;
 
-/// The frames of a peer, each behind its length in two bytes, big-endian.
+/// The frames of a peer, as [`pieces`].
 pub fn frames(data: &[u8]) {
     let config = SessionConfig {
         identity: Identity::from_secret(&[1; 32]),
@@ -48,7 +62,7 @@ pub fn frames(data: &[u8]) {
     };
     let mut session = Session::new(config, Now::default());
     let mut effects = Vec::new();
-    for frame in frames_of(data) {
+    for frame in pieces(data) {
         session.handle(Now::default(), Input::Received(frame), &mut effects);
         while session.transmit(Now::default()).is_some() {}
         if effects.iter().any(|effect| matches!(effect, Effect::Close(_))) {
@@ -58,12 +72,13 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-fn frames_of(mut data: &[u8]) -> impl Iterator<Item = Bytes> {
+/// Takes data apart: each piece lies behind its length in two bytes, big-endian. The last may be cut short.
+fn pieces(mut data: &[u8]) -> impl Iterator<Item = Bytes> {
     core::iter::from_fn(move || {
         let (length, rest) = data.split_first_chunk::<2>()?;
-        let (frame, rest) = rest.split_at(usize::from(u16::from_be_bytes(*length)).min(rest.len()));
+        let (piece, rest) = rest.split_at(usize::from(u16::from_be_bytes(*length)).min(rest.len()));
         data = rest;
-        Some(Bytes::copy_from_slice(frame))
+        Some(Bytes::copy_from_slice(piece))
     })
 }
 

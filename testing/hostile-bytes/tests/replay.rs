@@ -47,6 +47,13 @@ fn a_fuzzer_knows_every_target_and_no_other() {
     }
 }
 
+/// What is stored for any target.
+fn stored() -> Vec<Vec<u8>> {
+    let directories = files(&fuzz().join("regressions")).into_iter();
+    let paths = directories.flat_map(|(_, directory)| files(&directory));
+    paths.map(|(_, path)| fs::read(path).unwrap()).collect()
+}
+
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let peer = "[a-z0-9]{11,13}";
     let signal = (peer, peer, "\\PC{0,8}", "[a-z]{4,8}").prop_map(|(sender, receiver, data, room)| {
@@ -68,7 +75,9 @@ fn invitation() -> impl Strategy<Value = Vec<u8>> {
 
 /// Something valid or nearly, with some bytes of it changed, or noise.
 fn input() -> impl Strategy<Value = Vec<u8>> {
-    let seed = prop_oneof![message(), invitation(), prop::collection::vec(any::<u8>(), 0..2000)];
+    let stored = prop::sample::select(stored());
+    let noise = prop::collection::vec(any::<u8>(), 0..2000);
+    let seed = prop_oneof![4 => stored, 1 => message(), 1 => invitation(), 1 => noise];
     (seed, prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)).prop_map(
         |(mut bytes, changes)| {
             for (index, byte) in changes.into_iter().filter(|_| !bytes.is_empty()).collect::<Vec<_>>() {

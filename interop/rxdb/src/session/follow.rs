@@ -13,7 +13,13 @@ use super::serve::SCAN_BYTES_MAX;
 use super::{Asked, Busy, Session, Told};
 use crate::document::{Incoming, Unfit, to_rxdb};
 use crate::exchange::{Direction, Exchange, Item, LinkState, Reply, Shown};
-use crate::interface::{Effect, Scanned};
+use crate::interface::{CloseReason, Effect, Scanned};
+
+/// The most documents that wait to be pushed although the feed has passed them. Beyond that the feed is read anew.
+const AGAIN_MAX: usize = 1000;
+
+/// The most bytes of a master's checkpoint. RxDB's have some tens.
+const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Follow {
@@ -113,14 +119,19 @@ impl Session {
             Told::Changes(_) if self.follow.pulling => self.follow.needs_pull = true,
             Told::Changes(changes) if self.pulls() => {
                 let (documents, checkpoint) = page(changes);
-                self.note_pulled(&checkpoint);
-                self.take(documents, effects);
+                self.note_pulled(&checkpoint, effects);
+                if !self.closed {
+                    self.take(documents, effects);
+                }
             }
             Told::Changes(_) => {}
             Told::Pulled(answer) => {
                 self.follow.pulling = false;
                 let (documents, checkpoint) = page(answer);
-                self.note_pulled(&checkpoint);
+                self.note_pulled(&checkpoint, effects);
+                if self.closed {
+                    return;
+                }
                 if documents.len() >= self.settings().batch_documents.max(1) as usize {
                     self.pull(now);
                 }
@@ -131,7 +142,7 @@ impl Session {
     }
 
     /// Checkpoints are merged key by key, as RxDB does.
-    fn note_pulled(&mut self, checkpoint: &Value) {
+    fn note_pulled(&mut self, checkpoint: &Value, effects: &mut Vec<Effect>) {
         let Value::Object(newer) = checkpoint else { return };
         let earlier = self.link.pulled.as_deref().and_then(|pulled| serde_json::from_str(pulled).ok());
         let mut merged = match earlier {
@@ -139,7 +150,11 @@ impl Session {
             _ => serde_json::Map::new(),
         };
         merged.extend(newer.clone());
-        self.link.pulled = Some(Value::Object(merged).to_string());
+        let (pulled, bytes_max) = (Value::Object(merged).to_string(), CHECKPOINT_BYTES_MAX);
+        if pulled.len() > bytes_max {
+            return self.close(CloseReason::Checkpoint { bytes: pulled.len(), bytes_max }, effects);
+        }
+        self.link.pulled = Some(pulled);
     }
 
     fn take(&mut self, documents: Vec<Value>, effects: &mut Vec<Effect>) {
@@ -149,7 +164,8 @@ impl Session {
     }
 
     fn read(&mut self, documents: Vec<Value>, effects: &mut Vec<Effect>) -> Vec<Incoming> {
-        let mut read = Vec::with_capacity(documents.len());
+        // Not as long as what was sent, of which little may be documents.
+        let mut read = Vec::new();
         for document in documents {
             match Incoming::from_value(document, &self.config.settings.primary_key) {
                 Ok(incoming) => read.push(incoming),
@@ -181,6 +197,11 @@ impl Session {
                     self.follow.again.push_back(shown);
                 }
                 Reply::Unfit(id, why) => self.left_out(Some(id), why, effects),
+            }
+            if self.follow.again.len() > AGAIN_MAX {
+                // Whatever the master is not known to have is found once more.
+                self.follow.again.clear();
+                (self.follow.alone, self.follow.pushed) = (0, Sequence::ZERO);
             }
         }
     }

@@ -26,8 +26,11 @@ use serve::{Building, Serve};
 /// How many messages wait to be attended to before the driver stops receiving.
 const INBOX_MESSAGES_MAX: usize = 64;
 
-/// How many before the peer has said who it is, which must not be held up.
+/// How many may wait until the peer has said who it is, which must not be held up.
 const INBOX_MESSAGES_MAX_UNKNOWN: usize = 4096;
+
+/// How many bytes of memory the messages that wait may take, the last one aside.
+const INBOX_BYTES_MAX: usize = 16 << 20;
 
 /// How many bytes wait to be sent before nothing more is served and received.
 const OUTBOX_BYTES_MAX: usize = 4 << 20;
@@ -90,6 +93,13 @@ enum Told {
     Pushed(Vec<PushRow>, Value),
 }
 
+/// What waits to be attended to, and how much memory it takes.
+#[derive(Debug)]
+struct Waiting<T> {
+    what: T,
+    bytes: usize,
+}
+
 /// The conversation with one RxDB peer.
 #[derive(Debug)]
 pub struct Session {
@@ -99,8 +109,10 @@ pub struct Session {
     link: LinkState,
     loaded: bool,
     assembler: Assembler,
-    requests: VecDeque<Request>,
-    told: VecDeque<Told>,
+    requests: VecDeque<Waiting<Request>>,
+    told: VecDeque<Waiting<Told>>,
+    /// Of `requests` and `told`.
+    inbox_bytes: usize,
     outbox: VecDeque<Bytes>,
     outbox_bytes: usize,
     awaited: Vec<Awaited>,
@@ -128,6 +140,7 @@ impl Session {
             assembler,
             requests: VecDeque::new(),
             told: VecDeque::new(),
+            inbox_bytes: 0,
             outbox: VecDeque::new(),
             outbox_bytes: 0,
             awaited: Vec::new(),
@@ -205,8 +218,8 @@ impl Session {
 
     /// Whether a frame may be received now.
     pub fn wants_to_receive(&self) -> bool {
-        let max = if self.loaded { INBOX_MESSAGES_MAX } else { INBOX_MESSAGES_MAX_UNKNOWN };
-        self.requests.len() + self.told.len() < max && self.outbox_bytes < OUTBOX_BYTES_MAX
+        let max = if self.peer.is_some() { INBOX_MESSAGES_MAX } else { INBOX_MESSAGES_MAX_UNKNOWN };
+        self.inbox_has_room(max) && self.outbox_bytes < OUTBOX_BYTES_MAX
     }
 
     /// The peer and our role towards it, once it has said who it is.
@@ -243,7 +256,23 @@ impl Session {
         effects.push(Effect::Close(reason));
     }
 
+    fn inbox_has_room(&self, messages_max: usize) -> bool {
+        self.requests.len() + self.told.len() < messages_max && self.inbox_bytes < INBOX_BYTES_MAX
+    }
+
     fn received(&mut self, text: &str, effects: &mut Vec<Effect>) {
+        let (bytes, bytes_max) = (message::parsed_bytes(text), self.settings().parsed_bytes_max);
+        if bytes > bytes_max {
+            return self.close(CloseReason::Message { bytes, bytes_max }, effects);
+        }
+        self.understand(text, bytes, effects);
+        // It would wait for ever for what nobody can receive any more.
+        if !self.closed && self.peer.is_none() && !self.inbox_has_room(INBOX_MESSAGES_MAX_UNKNOWN) {
+            self.close(CloseReason::Unnamed, effects);
+        }
+    }
+
+    fn understand(&mut self, text: &str, bytes: usize, effects: &mut Vec<Effect>) {
         match Message::parse(text) {
             Some(Message::Request { id, method, .. }) if method == "token" => {
                 let own = message::quoted(self.config.token.as_str());
@@ -251,14 +280,16 @@ impl Session {
             }
             Some(Message::Request { id, method, params }) => {
                 if matches!(method.as_str(), "masterChangesSince" | "masterWrite") {
-                    self.requests.push_back(Request { id, method, params });
+                    self.requests.push_back(Waiting { what: Request { id, method, params }, bytes });
+                    self.inbox_bytes += bytes;
                 }
             }
             Some(Message::Response { id, result, .. }) if id == message::CHANGE_STREAM => {
-                self.told.push_back(match result {
+                let told = match result {
                     Value::String(text) if text == message::RESYNC => Told::Resync,
                     changes => Told::Changes(changes),
-                });
+                };
+                self.tell(told, bytes);
             }
             Some(Message::Response { id, result, error }) => {
                 let Some(index) = self.awaited.iter().position(|awaited| awaited.id == id) else { return };
@@ -266,12 +297,17 @@ impl Session {
                 match (kind, error) {
                     (kind, Some(error)) => self.failed(kind, error.to_string(), true, effects),
                     (Asked::Token, None) => self.met(&result, effects),
-                    (Asked::Pull, None) => self.told.push_back(Told::Pulled(result)),
-                    (Asked::Push(rows), None) => self.told.push_back(Told::Pushed(rows, result)),
+                    (Asked::Pull, None) => self.tell(Told::Pulled(result), bytes),
+                    (Asked::Push(rows), None) => self.tell(Told::Pushed(rows, result), bytes),
                 }
             }
             None => {}
         }
+    }
+
+    fn tell(&mut self, what: Told, bytes: usize) {
+        self.told.push_back(Waiting { what, bytes });
+        self.inbox_bytes += bytes;
     }
 
     fn met(&mut self, token: &Value, effects: &mut Vec<Effect>) {
@@ -328,12 +364,14 @@ impl Session {
             self.ask(now, Asked::Token, "[]");
         }
         while self.loaded && !self.closed && self.busy.is_none() {
-            if let Some(told) = self.told.pop_front() {
-                self.attend(now, told, effects);
+            if let Some(Waiting { what, bytes }) = self.told.pop_front() {
+                self.inbox_bytes -= bytes;
+                self.attend(now, what, effects);
             } else if self.outbox_bytes >= OUTBOX_BYTES_MAX {
                 break;
-            } else if let Some(request) = self.requests.pop_front() {
-                self.answer(request, effects);
+            } else if let Some(Waiting { what, bytes }) = self.requests.pop_front() {
+                self.inbox_bytes -= bytes;
+                self.answer(what, effects);
             } else if !self.go_on(now, effects) {
                 break;
             }

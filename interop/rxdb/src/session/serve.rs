@@ -177,7 +177,8 @@ impl Session {
     }
 
     fn write(&mut self, request: String, rows: Vec<Value>, effects: &mut Vec<Effect>) {
-        let mut items: Vec<Item> = Vec::with_capacity(rows.len());
+        // Not as long as what was sent, of which little may be documents.
+        let mut items: Vec<Item> = Vec::new();
         for row in rows {
             let Value::Object(mut row) = row else { continue };
             let primary_key = &self.config.settings.primary_key;
@@ -197,15 +198,23 @@ impl Session {
     }
 
     pub(super) fn written(&mut self, request: &str, replies: Vec<Reply>, effects: &mut Vec<Effect>) {
-        let mut refused = Vec::new();
+        let (mut refused, mut bytes) = (Vec::new(), 0);
         for reply in replies {
             match reply {
                 Reply::Agreed => {}
                 Reply::Differs(shown) => match self.text(&shown) {
-                    Ok(text) => refused.push(text),
+                    Ok(text) => {
+                        bytes += text.len();
+                        refused.push(text);
+                    }
                     Err(why) => self.left_out(Some(shown.id), why, effects),
                 },
                 Reply::Unfit(id, why) => self.left_out(Some(id), why, effects),
+            }
+            // A few bytes of a row can call for a document of megabytes, again and again.
+            if bytes > self.settings().message_bytes_max {
+                return self
+                    .send(message::failure(request, "too many conflicts for one answer: write fewer rows"));
             }
         }
         self.send(message::response(request, &format!("[{}]", refused.join(","))));

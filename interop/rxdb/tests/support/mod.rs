@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use peerloom_core::{
-    Batch, Condition, ConflictHandler, DocumentId, Dot, Head, Incarnation, Now, PastViews, Record, Replica,
-    ReplicaLimits, Resolver, Seen, Sequence, State, Write, json, past_views_key,
+    Batch, Condition, ConflictHandler, DocumentId, Dot, Head, Incarnation, Knowledge, Now, PastViews, Record,
+    Replica, ReplicaLimits, Resolver, Seen, Sequence, State, Write, json, past_views_key,
 };
 use peerloom_rxdb::{
     Assembler, CloseReason, Config, Effect, Event, Exchanged, Input, LinkState, Message, Scanned, Session,
@@ -124,6 +124,10 @@ impl Store {
         self.replica.snapshot().end
     }
 
+    pub(crate) fn knowledge(&self) -> &Knowledge {
+        &self.replica.snapshot().knowledge
+    }
+
     fn perform(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Load { token, .. } => {
@@ -185,8 +189,13 @@ impl Peer {
 
     /// Gives it a frame.
     pub(crate) fn hear(&mut self, frame: &str) {
+        self.hear_bytes(frame.as_bytes());
+    }
+
+    /// Gives it a frame of any bytes.
+    pub(crate) fn hear_bytes(&mut self, frame: &[u8]) {
         assert!(self.session.wants_to_receive());
-        self.input(Input::Received(Bytes::copy_from_slice(frame.as_bytes())));
+        self.input(Input::Received(Bytes::copy_from_slice(frame)));
     }
 
     pub(crate) fn hear_value(&mut self, message: &Value) {
@@ -236,6 +245,15 @@ impl Peer {
     /// What it has said since the last time.
     pub(crate) fn said(&mut self) -> Vec<Message> {
         self.said.drain(..).collect()
+    }
+
+    /// The id of the last request it has made since the last time, if it has made one.
+    pub(crate) fn last_request(&mut self) -> Option<String> {
+        let mut requests = self.said().into_iter().rev().filter_map(|message| match message {
+            Message::Request { id, .. } => Some(id),
+            Message::Response { .. } => None,
+        });
+        requests.next()
     }
 
     /// The only thing it has said since the last time, a request: its id and parameters.
