@@ -23,8 +23,8 @@ use core::time::Duration;
 use bytes::Bytes;
 
 pub use interface::{
-    APPLIES_MAX, Admission, CollectionIndex, Effect, Event, Input, Newcomer, Scanned, SessionConfig,
-    SessionCounters, Share,
+    APPLIES_MAX, Admission, Capabilities, CollectionIndex, Effect, Event, Input, Newcomer, Scanned,
+    SessionConfig, SessionCounters, Share,
 };
 pub use limits::SessionLimits;
 pub use reason::{CloseReason, Refusal, Violation};
@@ -75,6 +75,7 @@ struct Remote {
     public_key: [u8; 32],
     opening: Opening,
     message_bytes_max: u32,
+    capabilities: Capabilities,
     offers: u32,
 }
 
@@ -150,6 +151,7 @@ impl Session {
             opening: config.opening,
             nonce: config.nonce,
             message_bytes_max: config.limits.message_bytes_max,
+            capabilities: config.capabilities,
         });
         let own_hello = hello.encode();
         let mut session = Self {
@@ -486,8 +488,8 @@ impl Session {
             return Err(CloseReason::Refused(Refusal::SameIdentity));
         }
         self.tag = self.config.nonce.iter().zip(hello.nonce).map(|(ours, theirs)| ours ^ theirs).collect();
-        let Hello { public_key, opening, message_bytes_max, .. } = hello;
-        let remote = Remote { public_key, opening, message_bytes_max, offers };
+        let Hello { public_key, opening, message_bytes_max, capabilities, .. } = hello;
+        let remote = Remote { public_key, opening, message_bytes_max, capabilities, offers };
         if !self.config.claim.is_empty() {
             let claim = self.config.claim.clone();
             self.send(&Message::Claim(claim));
@@ -535,10 +537,10 @@ impl Session {
         let Phase::Admitting { remote, .. } = self.phase else {
             panic!("a peer is admitted once it is asked for")
         };
-        let Remote { public_key, opening, message_bytes_max, offers } = remote;
+        let Remote { public_key, opening, message_bytes_max, capabilities, offers } = remote;
         let peer = ReplicaId::of_public_key(&public_key);
         self.phase = Phase::Open { peer, message_bytes_max, offers };
-        effects.push(Effect::Report(Event::Established { peer, opening }));
+        effects.push(Effect::Report(Event::Established { peer, opening, capabilities }));
         for index in 0..self.links.len() {
             let offer = self.links[index].offer();
             self.send(&Message::Offer(offer));
