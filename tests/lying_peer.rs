@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::{NOTES, Side, TOPIC, join_over, told};
 use peerloom::core::{
-    Admission, Applied, Connection, Effect, History, Identity, Input, Membership, Opening, Scanned, Sequence,
-    Session, SessionConfig, Share, Snapshot,
+    Admission, Applied, Capabilities, Connection, Effect, History, Identity, Input, Membership, Opening,
+    Scanned, Sequence, Session, SessionConfig, Share, Snapshot,
 };
 use peerloom::{
     CloseReason, CollectionName, Events, InProcess, Incarnation, Network, Now, ReplicaId, Room, RoomEvent,
@@ -63,6 +63,7 @@ impl Liar {
             topic_key: TopicKey::of_open_topic(&topic),
             claim: Bytes::new(),
             admission: Admission::Everybody,
+            capabilities: Capabilities::NONE,
             channel_binding: connection.channel_binding.clone(),
             frame_bytes_max: connection.message_bytes_max,
             limits: SessionLimits::default(),

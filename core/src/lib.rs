@@ -68,8 +68,8 @@ pub use replica::{
     Write, WriteError, Written, checkpoint_from_value, checkpoint_key, past_views_key, view_digest,
 };
 pub use session::{
-    APPLIES_MAX, Admission, CloseReason, CollectionIndex, Effect, Event, Input, Newcomer, Refusal, Scanned,
-    Session, SessionConfig, SessionCounters, SessionLimits, Share, Violation,
+    APPLIES_MAX, Admission, Capabilities, CloseReason, CollectionIndex, Effect, Event, Input, Newcomer,
+    Refusal, Scanned, Session, SessionConfig, SessionCounters, SessionLimits, Share, Violation,
 };
 pub use stamp::{Clock, MalformedStamp, Stamp};
 pub use storage::{Batch, CommitError, IdRange, PageLimits, Put, Storage, StorageError, Store};

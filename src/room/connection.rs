@@ -88,6 +88,7 @@ impl Driver {
                 Some(_) => Admission::Asked,
                 None => Admission::Everybody,
             },
+            capabilities: room.capabilities(),
             channel_binding: connection.channel_binding.clone(),
             frame_bytes_max: connection.message_bytes_max,
             limits: room.limits.clone(),
@@ -376,7 +377,7 @@ impl Driver {
     fn report(&mut self, event: Event) {
         let name = |index: CollectionIndex| self.collections[index.0].core.shared.name().clone();
         let told = match (event, self.peer) {
-            (Event::Established { peer, opening }, _) => {
+            (Event::Established { peer, opening, capabilities }, _) => {
                 self.proven = Some(peer);
                 let (peers, peers_max) = (&self.room.peers, self.room.peers_max);
                 let joined = || {
@@ -384,7 +385,7 @@ impl Driver {
                 };
                 let now = self.room.node.environment().now().monotonic;
                 let tag = self.session.tag().to_vec();
-                let newcomer = Joining { replica: peer, opening, tag, at: now };
+                let newcomer = Joining { replica: peer, opening, capabilities, tag, at: now };
                 let admitted =
                     self.room.unless_revoked(peer, || peers.admit(self.number, newcomer, peers_max, joined));
                 match admitted {

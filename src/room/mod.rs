@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use peerloom_core::{
-    CLAIM_BYTES_MAX, Invitation, Refusal, ReplicaId, SessionLimits, Topic, TopicKey, Transport,
+    CLAIM_BYTES_MAX, Capabilities, Invitation, Refusal, ReplicaId, SessionLimits, Topic, TopicKey, Transport,
 };
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -180,8 +180,8 @@ impl RoomBuilder {
 
     /// Lets RxDB peers in the room replicate with a collection.
     ///
-    /// Of the replicas in the room that are connected to each other, the one with the smallest id speaks with them, so enable it on all
-    /// replicas that may be the one, or on a room of their own. RxDB's topics have 6 to 99 characters.
+    /// Of the replicas in the room that have a bridge and are connected to each other, the one with the smallest id speaks with them, and when it
+    /// leaves, the next does. RxDB's topics have 6 to 99 characters.
     #[cfg(feature = "rxdb")]
     pub fn rxdb(mut self, bridge: RxdbBridge) -> Self {
         self.rxdb = Some(bridge);
@@ -388,6 +388,15 @@ impl RoomCore {
     fn tell(&self, event: RoomEvent) {
         // Nobody listening is fine.
         let _ = self.events.send(event);
+    }
+
+    /// What peers are told that this node does here besides replicating.
+    fn capabilities(&self) -> Capabilities {
+        #[cfg(feature = "rxdb")]
+        if self.rxdb.is_some() {
+            return Capabilities::SPEAKS_RXDB;
+        }
+        Capabilities::NONE
     }
 
     /// Why a replica is to be refused, if it was revoked.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use peerloom_core::{Opening, PeerAddress, Refusal, ReplicaId, SessionCounters};
+use peerloom_core::{Capabilities, Opening, PeerAddress, Refusal, ReplicaId, SessionCounters};
 use tokio::sync::watch;
 
 use crate::collection::{Mark, SessionNumber};
@@ -55,6 +55,7 @@ pub(super) enum Stop {
 pub(super) struct Status {
     pub(super) peer: Peer,
     pub(super) opening: Option<Opening>,
+    pub(super) capabilities: Capabilities,
     pub(super) tag: Vec<u8>,
     /// When it was admitted.
     pub(super) joined_at: Duration,
@@ -72,6 +73,7 @@ impl Status {
 pub(super) struct Joining {
     pub(super) replica: ReplicaId,
     pub(super) opening: Opening,
+    pub(super) capabilities: Capabilities,
     /// By which both ends prefer the same one of two connections.
     pub(super) tag: Vec<u8>,
     pub(super) at: Duration,
@@ -114,8 +116,14 @@ impl Peers {
             rxdb_token: None,
             documents_left_out: 0,
         };
-        let status =
-            Status { peer, opening: None, tag: Vec::new(), joined_at: Duration::ZERO, marks: Vec::new() };
+        let status = Status {
+            peer,
+            opening: None,
+            capabilities: Capabilities::NONE,
+            tag: Vec::new(),
+            joined_at: Duration::ZERO,
+            marks: Vec::new(),
+        };
         self.lock().insert(number, Entry { standing, status, stop });
         self.changed.send_replace(());
         stopped
@@ -161,7 +169,7 @@ impl Peers {
         peers_max: usize,
         joined: impl FnOnce(),
     ) -> Result<(), Refusal> {
-        let Joining { replica, opening, tag, at } = newcomer;
+        let Joining { replica, opening, capabilities, tag, at } = newcomer;
         let mut entries = self.lock();
         let known = |entry: &Entry| entry.status.known() == Some((replica, opening));
         let stopping = |entry: &Entry| entry.stop.borrow().is_some();
@@ -183,15 +191,18 @@ impl Peers {
         let entry = entries.get_mut(&number).expect("a session is listed while it runs");
         entry.status.peer.replica = Some(replica);
         entry.status.opening = Some(opening);
+        entry.status.capabilities = capabilities;
         entry.status.tag = tag;
         entry.status.joined_at = at;
         Ok(())
     }
 
-    /// Whether a replica with a smaller id than this has joined.
+    /// Whether a replica with a smaller id than this has joined that speaks with RxDB peers, too.
     #[cfg(feature = "rxdb")]
-    pub(super) fn has_below(&self, replica: &ReplicaId) -> bool {
-        self.lock().values().filter_map(|entry| entry.status.peer.replica).any(|peer| peer < *replica)
+    pub(super) fn has_bridge_below(&self, replica: &ReplicaId) -> bool {
+        let bridges = |status: &Status| status.capabilities.include(Capabilities::SPEAKS_RXDB);
+        let is_below = |status: &Status| status.peer.replica.is_some_and(|peer| peer < *replica);
+        self.lock().values().any(|entry| bridges(&entry.status) && is_below(&entry.status))
     }
 
     pub(super) fn stop_all(&self) {

@@ -38,6 +38,8 @@ pub struct SessionConfig {
     pub claim: Bytes,
     /// Who decides whether a peer that has proven the topic key is spoken with.
     pub admission: Admission,
+    /// What this node does in the room besides replicating.
+    pub capabilities: Capabilities,
     /// What the transport binds its connections with, if anything.
     pub channel_binding: Option<Bytes>,
     /// The most bytes of a frame.
@@ -53,6 +55,32 @@ pub enum Admission {
     Everybody,
     /// The driver is asked, by [`Effect::Admit`], and nothing about collections is said before it has answered.
     Asked,
+}
+
+/// What a node does in a room besides replicating, said in its Hello. A set; what a later version adds is kept and means nothing here.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Capabilities(u64);
+
+impl Capabilities {
+    /// Nothing else.
+    pub const NONE: Self = Self(0);
+    /// Speaks with RxDB peers, if the replicas that do agree that it is the one.
+    pub const SPEAKS_RXDB: Self = Self(1);
+
+    /// From a number with a bit for each.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Whether all of `others` are among them.
+    pub const fn include(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
 }
 
 /// Somebody who has proven the topic key and an identity.
@@ -213,6 +241,8 @@ pub enum Event {
         peer: ReplicaId,
         /// Its opening.
         opening: Opening,
+        /// What it does besides replicating.
+        capabilities: Capabilities,
     },
     /// Both sides share a collection: it replicates from now on.
     Shared {

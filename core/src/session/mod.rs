@@ -24,8 +24,8 @@ use core::time::Duration;
 use bytes::Bytes;
 
 pub use interface::{
-    APPLIES_MAX, Admission, CollectionIndex, Effect, Event, Input, Newcomer, Scanned, SessionConfig,
-    SessionCounters, Share,
+    APPLIES_MAX, Admission, Capabilities, CollectionIndex, Effect, Event, Input, Newcomer, Scanned,
+    SessionConfig, SessionCounters, Share,
 };
 pub use limits::SessionLimits;
 pub use reason::{CloseReason, Refusal, Violation};
@@ -116,6 +116,7 @@ impl Session {
             opening: config.opening,
             nonce: config.nonce,
             message_bytes_max: config.limits.message_bytes_max,
+            capabilities: config.capabilities,
         });
         let own_hello = hello.encode();
         let mut session = Self {

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Admission, CloseReason, Effect, Event, Newcomer, Refusal, Session, Violation};
+use super::{Admission, Capabilities, CloseReason, Effect, Event, Newcomer, Refusal, Session, Violation};
 use crate::handshake::Transcript;
 use crate::id::{Opening, ReplicaId};
 use crate::time::Now;
@@ -44,6 +44,7 @@ pub(super) struct Remote {
     public_key: [u8; 32],
     opening: Opening,
     message_bytes_max: u32,
+    capabilities: Capabilities,
     offers: u32,
 }
 
@@ -101,8 +102,8 @@ impl Session {
             return Err(CloseReason::Refused(Refusal::SameIdentity));
         }
         self.tag = self.config.nonce.iter().zip(hello.nonce).map(|(ours, theirs)| ours ^ theirs).collect();
-        let Hello { public_key, opening, message_bytes_max, .. } = hello;
-        let remote = Remote { public_key, opening, message_bytes_max, offers };
+        let Hello { public_key, opening, message_bytes_max, capabilities, .. } = hello;
+        let remote = Remote { public_key, opening, message_bytes_max, capabilities, offers };
         if !self.config.claim.is_empty() {
             let claim = self.config.claim.clone();
             self.send(&Message::Claim(claim));
@@ -155,10 +156,10 @@ impl Session {
         let Phase::Admitting { remote, .. } = self.phase else {
             panic!("a peer is admitted once it is asked for")
         };
-        let Remote { public_key, opening, message_bytes_max, offers } = remote;
+        let Remote { public_key, opening, message_bytes_max, capabilities, offers } = remote;
         let peer = ReplicaId::of_public_key(&public_key);
         self.phase = Phase::Open { peer, message_bytes_max, offers };
-        effects.push(Effect::Report(Event::Established { peer, opening }));
+        effects.push(Effect::Report(Event::Established { peer, opening, capabilities }));
         for index in 0..self.links.len() {
             let offer = self.links[index].offer();
             self.send(&Message::Offer(offer));

@@ -22,7 +22,7 @@ use crate::document::Document;
 use crate::feed::Checkpoint;
 use crate::handshake::Proof;
 use crate::id::{CollectionName, DocumentId, Incarnation, Opening};
-use crate::session::Refusal;
+use crate::session::{Capabilities, Refusal};
 use crate::version_vector::{Context, Knowledge};
 
 /// The only version there is.
@@ -44,6 +44,8 @@ pub(crate) struct Hello {
     pub(crate) nonce: [u8; 32],
     /// The largest message that the sender of this Hello puts together.
     pub(crate) message_bytes_max: u32,
+    /// What the sender does in the room besides replicating.
+    pub(crate) capabilities: Capabilities,
 }
 
 /// A collection shared in this room.
@@ -195,10 +197,14 @@ impl Message {
         let mut writer = Writer::with_capacity(64);
         match self {
             Self::Hello(hello) => {
-                writer.array(7).number(kind::HELLO);
+                let says_more = hello.capabilities != Capabilities::NONE;
+                writer.array(7 + usize::from(says_more)).number(kind::HELLO);
                 writer.number(hello.version_min.into()).number(hello.version_max.into());
                 writer.bytes(&hello.public_key).number(hello.opening.number()).bytes(&hello.nonce);
                 writer.number(hello.message_bytes_max.into());
+                if says_more {
+                    writer.number(hello.capabilities.number());
+                }
             }
             Self::Proof { proof, offers } => {
                 writer.array(5).number(kind::PROOF).bytes(&proof.topic).bytes(&proof.identity);
@@ -279,8 +285,12 @@ impl Message {
                     opening: Opening::new(reader.number()?),
                     nonce: reader.bytes_of()?,
                     message_bytes_max: reader.number_u32()?,
+                    capabilities: match later {
+                        0 => Capabilities::NONE,
+                        _ => Capabilities::new(reader.number()?),
+                    },
                 });
-                reader.skip(later)?;
+                reader.skip(later.saturating_sub(1))?;
                 hello
             }
             kind::PROOF => {

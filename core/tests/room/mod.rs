@@ -253,6 +253,7 @@ impl Room {
             topic_key: self.topic_key.clone(),
             claim: Bytes::new(),
             admission: Admission::Everybody,
+            capabilities: Capabilities::NONE,
             channel_binding: None,
             frame_bytes_max: self.frame_bytes_max,
             limits: self.limits.clone(),

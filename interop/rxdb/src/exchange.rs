@@ -351,7 +351,13 @@ impl Shown {
         Exchanged { context: self.context.clone(), dot: None, state: self.view.clone() }
     }
 
-    /// Whether the peer is known to have it as it is.
+    /// Whether nothing was written here since the peer was known to have it as it is. Of a peer that is served that is all that is known:
+    /// nobody hears whether it has taken what it was served since, and a state that was changed and changed back is as new to it as any.
+    pub fn is_unchanged(&self) -> bool {
+        self.is_known() && self.exchanged.as_ref().is_some_and(|exchanged| exchanged.context == self.context)
+    }
+
+    /// Whether the peer was last known to have it as it is.
     pub fn is_known(&self) -> bool {
         let same = |state: &State| state.deleted == self.view.deleted && state.body == self.view.body;
         self.exchanged.as_ref().is_some_and(|exchanged| same(&exchanged.state))

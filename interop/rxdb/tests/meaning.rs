@@ -60,6 +60,12 @@ fn write(master: &mut Peer, assumed: Option<&Value>, new: &Value) -> Value {
     result
 }
 
+fn pull(master: &mut Peer, checkpoint: &Value) -> Value {
+    let params = json!([checkpoint, 20]);
+    master.hear_value(&json!({ "id": "p", "method": "masterChangesSince", "params": params }));
+    master.answered().1
+}
+
 fn told(fork: &mut Peer, document: &Value) {
     fork.answer("masterChangeStream$", &page(std::slice::from_ref(document)));
 }
@@ -121,12 +127,74 @@ fn null_is_not_the_same_as_nothing() {
 #[test]
 fn a_peer_is_never_told_what_it_wrote_itself() {
     let mut master = master(stored("one"));
-    master.hear_value(&json!({ "id": "w", "method": "masterWrite", "params": [[
-        { "assumedMasterState": held(&todo("one"), false), "newDocumentState": held(&todo("two"), false) },
-    ]] }));
-    assert_eq!(master.answered(), ("w".to_owned(), json!([])), "an answer, and no change");
-    master.hear_value(&json!({ "id": "p", "method": "masterChangesSince", "params": [null, 20] }));
-    assert_eq!(master.answered().1, json!({ "checkpoint": null, "documents": [] }));
+    let served = pull(&mut master, &Value::Null);
+    assert_eq!(served["documents"], json!([held(&todo("one"), false)]));
+    assert_eq!(write(&mut master, Some(&held(&todo("one"), false)), &held(&todo("two"), false)), json!([]));
+    assert_eq!(master.said(), [], "an answer, and no change");
+    let nothing_new = json!({ "checkpoint": served["checkpoint"], "documents": [] });
+    assert_eq!(pull(&mut master, &served["checkpoint"]), nothing_new);
+}
+
+#[test]
+fn a_state_that_was_changed_here_and_changed_back_is_told() {
+    let mut master = master(Store::new(LastWriteWins));
+    assert_eq!(write(&mut master, None, &held(&todo("one"), false)), json!([]));
+    for title in ["two", "one"] {
+        master.write(|store| store.put(&todo(title)));
+        assert_eq!(master.answered().1["documents"], json!([held(&todo(title), false)]));
+    }
+}
+
+#[test]
+fn a_fork_that_comes_back_empty_is_served_all_that_it_had() {
+    let mut master = master(Store::new(LastWriteWins));
+    assert_eq!(write(&mut master, None, &held(&todo("one"), false)), json!([]));
+    let mut again = begun(master.store, MASTER, FORK, Settings::default());
+    assert_eq!(pull(&mut again, &Value::Null)["documents"], json!([held(&todo("one"), false)]));
+}
+
+#[test]
+fn a_master_that_comes_back_empty_is_pushed_all_that_it_had() {
+    let milk = held(&todo("one"), false);
+    let bread = json!({ "id": "bread", "title": "brown" });
+    let tea = held(&json!({ "id": "tea", "title": "green" }), false);
+    for finds in [Vec::new(), vec![tea.clone()]] {
+        let mut store = fork(Store::new(LastWriteWins), std::slice::from_ref(&milk)).store;
+        store.put(&bread);
+        store.remove("milk");
+        // Twice: the first time it is lost again before it has taken anything.
+        for _ in 0..2 {
+            let mut back = begun(store, FORK, MASTER, Settings::default());
+            let (oldest, params) = back.asked("masterChangesSince");
+            assert_eq!(params, json!([null, 1]).as_array().expect("parameters").as_slice());
+            let after = |documents: &[Value]| json!({ "checkpoint": { "id": "tea", "lwt": 2 }, "documents": documents });
+            back.answer(&oldest, &after(&finds));
+            let (pulled, params) = back.asked("masterChangesSince");
+            assert_eq!(params[0], json!({ "id": "any", "lwt": 1.5 }), "nothing of it was noted");
+            back.answer(&pulled, &after(&finds));
+            let (_, rows) = back.asked("masterWrite");
+            let new = |id: &str, title: &str, deleted| json!({ "newDocumentState": { "id": id, "title": title, "_deleted": deleted } });
+            assert_eq!(rows[0], json!([new("bread", "brown", false), new("milk", "one", true)]));
+            store = back.store;
+            store.reopen();
+        }
+    }
+}
+
+#[test]
+fn a_master_of_which_everything_was_edited_is_not_taken_for_an_empty_one() {
+    let mut store = fork(Store::new(LastWriteWins), &[held(&todo("one"), false)]).store;
+    store.reopen();
+    let mut back = begun(store, FORK, MASTER, Settings::default());
+    for _ in 0..2 {
+        let (request, _) = back.asked("masterChangesSince");
+        let page =
+            json!({ "checkpoint": { "id": "milk", "lwt": 2 }, "documents": [held(&todo("two"), false)] });
+        back.answer(&request, &page);
+    }
+    assert_eq!(back.said(), [], "it is not pushed what it has told of");
+    assert_eq!((back.store.get("milk"), back.store.heads("milk")), (Some(todo("two")), 1));
+    assert!(back.session.is_caught_up());
 }
 
 #[test]
@@ -239,6 +307,11 @@ fn a_restart_between_a_push_and_its_answer_makes_no_write_of_the_echo() {
     store.reopen();
     let end = store.end();
     let mut fork = begun(store, FORK, MASTER, Settings::default());
+    let (oldest, _) = fork.asked("masterChangesSince");
+    fork.answer(
+        &oldest,
+        &json!({ "checkpoint": { "id": "any", "lwt": 1 }, "documents": [held(&todo("one"), false)] }),
+    );
     let (pull, params) = fork.asked("masterChangesSince");
     assert_eq!(params[0], json!({ "id": "any", "lwt": 1.5 }), "from where it was");
     fork.answer(&pull, &page(&[held(&todo("two"), false)]));

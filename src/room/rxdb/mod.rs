@@ -1,6 +1,6 @@
 //! RxDB peers in a room: the collection that they replicate with, and which replica speaks with them.
 //!
-//! Of the replicas that are connected to each other, only the one with the smallest id speaks with RxDB peers; the others
+//! Of the replicas that are connected to each other and have a bridge, only the one with the smallest id speaks with RxDB peers; the others
 //! keep still. A peer that two replicas speak with would carry states from one to the other, where nobody could tell them from its own writes.
 
 mod conversation;
@@ -175,7 +175,7 @@ impl Election {
     }
 
     fn is_won(&self) -> bool {
-        !self.room.peers.has_below(&self.own)
+        !self.room.peers.has_bridge_below(&self.own)
     }
 
     /// Waits until the answer may have changed. Cancel-safe.

@@ -13,8 +13,8 @@ mod sealed;
 
 use bytes::Bytes;
 use peerloom_core::{
-    Admission, DocumentId, Effect, Identity, Input, Invitation, Now, Opening, Record, Session, SessionConfig,
-    SessionLimits, Topic, TopicKey,
+    Admission, Capabilities, DocumentId, Effect, Identity, Input, Invitation, Now, Opening, Record, Session,
+    SessionConfig, SessionLimits, Topic, TopicKey,
 };
 use peerloom_signaling::{ClientMessage, ServerMessage};
 use serde::Serialize;
@@ -56,6 +56,7 @@ pub fn frames(data: &[u8]) {
         topic_key: TopicKey::of_open_topic(&Topic::new("fuzz").expect("it is a topic")),
         claim: Bytes::new(),
         admission: Admission::Everybody,
+        capabilities: Capabilities::NONE,
         channel_binding: None,
         frame_bytes_max: FRAME_BYTES_MAX,
         limits: SessionLimits::default(),

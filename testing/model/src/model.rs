@@ -354,6 +354,7 @@ fn greet(replicas: [usize; 2]) -> [Session; 2] {
             topic_key: TopicKey::new([7; 32]),
             claim: bytes::Bytes::new(),
             admission: Admission::Everybody,
+            capabilities: Capabilities::NONE,
             channel_binding: None,
             frame_bytes_max: 1 << 20,
             limits: limits(),

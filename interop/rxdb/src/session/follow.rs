@@ -1,12 +1,14 @@
 //! What a fork does: pulls what its master has, and pushes what it has itself.
 //!
-//! It pulls to the end before it pushes, so that what both have is known. A push names the state that the master is known to have; where the
+//! It pulls to the end before it pushes, so that what both have is known. A master that was emptied says so to nobody: before anything else
+//! it is asked for the oldest that it has. A push names the state that the master is known to have; where the
 //! master has another one by then, that is taken like anything else that it tells, and what comes of it is pushed again.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU32;
 
-use peerloom_core::{Now, PageLimits, Sequence};
+use peerloom_core::{DocumentId, Now, PageLimits, Sequence};
 use serde_json::Value;
 
 use super::serve::SCAN_BYTES_MAX;
@@ -21,8 +23,13 @@ const AGAIN_MAX: usize = 1000;
 /// The most bytes of a master's checkpoint. RxDB's have some tens.
 const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
 
+/// How many documents a master that was emptied may tell of until all is pushed to it again. With more it counts as one that was not.
+const HEARD_MAX: usize = 65_536;
+
 #[derive(Debug, Default)]
 pub(super) struct Follow {
+    start: Start,
+    over: Option<Over>,
     needs_pull: bool,
     pulling: bool,
     /// Everything up to here is with the master, but for `again`.
@@ -36,6 +43,23 @@ pub(super) struct Follow {
     pub(super) waits: bool,
 }
 
+/// Whether it is known yet what has become of the master since the last time.
+#[derive(Debug, Default, Eq, PartialEq)]
+enum Start {
+    Look,
+    Looking,
+    #[default]
+    Done,
+}
+
+/// The master may have lost what it was known to have: everything is pushed again, but for what it tells of.
+#[derive(Debug)]
+struct Over {
+    /// How far it had been read before. Kept until everything is pushed, so that a restart begins here again.
+    pulled: Option<String>,
+    heard: BTreeSet<DocumentId>,
+}
+
 /// A document that is being pushed.
 #[derive(Debug)]
 pub(super) struct PushRow {
@@ -43,6 +67,15 @@ pub(super) struct PushRow {
 }
 
 impl Follow {
+    pub(super) fn look_failed(&mut self) {
+        self.start = Start::Look;
+    }
+
+    /// Whether the master is still taken to have what it was known to have of a document.
+    fn trusts(&self, id: &DocumentId) -> bool {
+        self.over.as_ref().is_none_or(|over| over.heard.contains(id))
+    }
+
     pub(super) fn pull_failed(&mut self) {
         (self.pulling, self.needs_pull) = (false, true);
     }
@@ -57,6 +90,9 @@ impl Session {
     pub(super) fn begin_to_follow(&mut self) {
         self.follow.needs_pull = true;
         self.follow.pushed = self.position(self.link.pushed);
+        if self.link != LinkState::default() {
+            self.follow.start = Start::Look;
+        }
     }
 
     fn pulls(&self) -> bool {
@@ -73,6 +109,13 @@ impl Session {
     /// Asks for the next thing. Returns whether something is under way now that was not.
     pub(super) fn follow(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         if self.retry_at.is_some() {
+            return false;
+        }
+        if self.follow.start != Start::Done {
+            if self.follow.start == Start::Look {
+                self.follow.start = Start::Looking;
+                self.ask(now, Asked::Oldest, "[null,1]");
+            }
             return false;
         }
         if self.follow.needs_pull && self.pulls() {
@@ -96,6 +139,7 @@ impl Session {
             return true;
         }
         if self.follow.pushed >= self.snapshot.end {
+            self.follow.over = None;
             return false;
         }
         let documents_max = NonZeroU32::new(self.settings().batch_documents).unwrap_or(NonZeroU32::MIN);
@@ -114,9 +158,12 @@ impl Session {
 
     pub(super) fn attend(&mut self, now: Now, told: Told, effects: &mut Vec<Effect>) {
         match told {
+            Told::Oldest(answer) => self.looked(answer),
             Told::Resync => self.follow.needs_pull = true,
             // It will be among what is pulled.
-            Told::Changes(_) if self.follow.pulling => self.follow.needs_pull = true,
+            Told::Changes(_) if self.follow.pulling || self.follow.start != Start::Done => {
+                self.follow.needs_pull = true;
+            }
             Told::Changes(changes) if self.pulls() => {
                 let (documents, checkpoint) = page(changes);
                 self.note_pulled(&checkpoint, effects);
@@ -138,6 +185,17 @@ impl Session {
                 self.take(documents, effects);
             }
             Told::Pushed(rows, refused) => self.pushed(rows, refused, effects),
+        }
+    }
+
+    /// All that a master has changed after it was last read, if there is anything at all: it may have been emptied since.
+    fn looked(&mut self, answer: Value) {
+        self.follow.start = Start::Done;
+        let (documents, checkpoint) = page(answer);
+        let pulled = self.link.pulled.clone();
+        if documents.is_empty() || self.pulls() && is_after(&checkpoint, pulled.as_deref()) {
+            self.follow.over = Some(Over { pulled, heard: BTreeSet::new() });
+            self.follow.pushed = Sequence::default();
         }
     }
 
@@ -168,23 +226,37 @@ impl Session {
         let mut read = Vec::new();
         for document in documents {
             match Incoming::from_value(document, &self.config.settings.primary_key) {
-                Ok(incoming) => read.push(incoming),
+                Ok(incoming) => {
+                    self.hear(&incoming.id);
+                    read.push(incoming);
+                }
                 Err(why) => self.left_out(None, why, effects),
             }
         }
         read
     }
 
+    fn hear(&mut self, id: &DocumentId) {
+        let Some(over) = &mut self.follow.over else { return };
+        over.heard.insert(id.clone());
+        if over.heard.len() > HEARD_MAX {
+            self.follow.over = None;
+        }
+    }
+
     fn exchange(&mut self, items: Vec<Item>, effects: &mut Vec<Effect>) {
         // While something is left to be pushed again, a restart must find it, and looks at everything.
-        let pushed = match self.follow.again.is_empty() && self.follow.pushed <= self.snapshot.end {
+        let is_settled = self.follow.again.is_empty() && self.follow.over.is_none();
+        self.link.pushed = match is_settled && self.follow.pushed <= self.snapshot.end {
             true => self.snapshot.checkpoint(self.follow.pushed),
             false => None,
         };
-        self.link.pushed = pushed;
-        let link = Some(LinkState { pushed, ..self.link.clone() });
+        let mut link = self.link.clone();
+        if let Some(over) = &self.follow.over {
+            link.pulled.clone_from(&over.pulled);
+        }
         let (token, direction) = (self.token(), self.settings().direction);
-        effects.push(Effect::Exchange(Exchange { token, direction, items, link }));
+        effects.push(Effect::Exchange(Exchange { token, direction, items, link: Some(link) }));
         self.busy = Some(Busy::Following);
     }
 
@@ -216,7 +288,8 @@ impl Session {
                 break;
             }
             self.follow.pushed = scanned.record.sequence;
-            if let Some(shown) = scanned.shown() {
+            let shown = scanned.shown();
+            if let Some(shown) = shown.filter(|shown| !(self.follow.trusts(&shown.id) && shown.is_known())) {
                 bytes += shown.view.bytes();
                 rows.push(shown);
             }
@@ -239,6 +312,7 @@ impl Session {
             let assumed = shown
                 .exchanged
                 .as_ref()
+                .filter(|_| self.follow.trusts(&shown.id))
                 .and_then(|known| to_rxdb(&shown.id, &known.state, &shown.last_body, primary_key).ok());
             match assumed {
                 // It was removed here after it had been deleted there, or the like.
@@ -303,6 +377,16 @@ impl Session {
         }
         true
     }
+}
+
+/// Whether a checkpoint of the master's lies behind another, in the order in which RxDB reads.
+fn is_after(checkpoint: &Value, earlier: Option<&str>) -> bool {
+    let Some(earlier) = earlier else { return true };
+    let earlier: Value = serde_json::from_str(earlier).unwrap_or_default();
+    let place = |checkpoint: &Value| {
+        Some((checkpoint.get("lwt")?.as_f64()?, checkpoint.get("id")?.as_str()?.to_owned()))
+    };
+    place(checkpoint).partial_cmp(&place(&earlier)) == Some(Ordering::Greater)
 }
 
 /// The documents and the checkpoint of a page.

@@ -62,6 +62,8 @@ struct Awaited {
 #[derive(Debug)]
 enum Asked {
     Token,
+    /// What has become of the master since the last time.
+    Oldest,
     Pull,
     Push(Vec<PushRow>),
 }
@@ -70,7 +72,7 @@ impl Asked {
     fn method(&self) -> &'static str {
         match self {
             Self::Token => "token",
-            Self::Pull => "masterChangesSince",
+            Self::Oldest | Self::Pull => "masterChangesSince",
             Self::Push(_) => "masterWrite",
         }
     }
@@ -88,6 +90,7 @@ struct Request {
 #[derive(Debug)]
 enum Told {
     Resync,
+    Oldest(Value),
     Changes(Value),
     Pulled(Value),
     Pushed(Vec<PushRow>, Value),
@@ -297,6 +300,7 @@ impl Session {
                 match (kind, error) {
                     (kind, Some(error)) => self.failed(kind, error.to_string(), true, effects),
                     (Asked::Token, None) => self.met(&result, effects),
+                    (Asked::Oldest, None) => self.tell(Told::Oldest(result), bytes),
                     (Asked::Pull, None) => self.tell(Told::Pulled(result), bytes),
                     (Asked::Push(rows), None) => self.tell(Told::Pushed(rows, result), bytes),
                 }
@@ -333,6 +337,7 @@ impl Session {
         effects.push(Effect::Report(Event::RequestFailed { method: kind.method(), detail: detail.clone() }));
         match kind {
             Asked::Token => self.follow.asks_for_token = true,
+            Asked::Oldest => self.follow.look_failed(),
             Asked::Pull => self.follow.pull_failed(),
             Asked::Push(rows) if answered => {
                 if self.push_refused(rows, detail, effects) {

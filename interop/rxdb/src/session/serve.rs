@@ -26,6 +26,8 @@ pub(super) struct Serve {
 pub(super) struct Building {
     /// The request that it answers and the checkpoint given with it; `None` for the change stream.
     request: Option<(String, Value)>,
+    /// The peer says that it has nothing, whatever it is known to have had.
+    from_nothing: bool,
     documents_max: usize,
     documents: Vec<String>,
     bytes: usize,
@@ -63,6 +65,7 @@ impl Session {
             documents: Vec::new(),
             bytes: 0,
             cursor: self.position(parse_checkpoint(&checkpoint)),
+            from_nothing: checkpoint.is_null(),
             request: Some((id, checkpoint)),
         };
         match self.serves() {
@@ -78,6 +81,7 @@ impl Session {
         }
         let building = Building {
             request: None,
+            from_nothing: false,
             documents_max: self.settings().batch_documents as usize,
             documents: Vec::new(),
             bytes: 0,
@@ -114,7 +118,7 @@ impl Session {
             }
             building.cursor = scanned.record.sequence;
             reached_end = building.cursor >= self.snapshot.end;
-            if let Some(text) = self.shown(scanned, effects) {
+            if let Some(text) = self.shown(scanned, building.from_nothing, effects) {
                 building.bytes += text.len();
                 building.documents.push(text);
             }
@@ -133,8 +137,8 @@ impl Session {
     }
 
     /// A document as the peer is to see it, unless it has it already, or must not or cannot have it.
-    fn shown(&mut self, scanned: Scanned, effects: &mut Vec<Effect>) -> Option<String> {
-        let shown = scanned.shown()?;
+    fn shown(&mut self, scanned: Scanned, from_nothing: bool, effects: &mut Vec<Effect>) -> Option<String> {
+        let shown = scanned.shown().filter(|shown| from_nothing || !shown.is_unchanged())?;
         match self.text(&shown) {
             Ok(text) => Some(text),
             Err(why) => {
@@ -222,17 +226,16 @@ impl Session {
 }
 
 impl Scanned {
-    /// The document as the peer should see it, unless it has it already or must not.
+    /// The document as the peer may see it.
     pub(super) fn shown(self) -> Option<Shown> {
         let Self { record, served, exchanged, last_body } = self;
-        let shown = Shown {
+        served.then(|| Shown {
             context: record.document.context().clone(),
             view: record.view().clone(),
             id: record.id,
             last_body,
             exchanged,
-        };
-        (served && !shown.is_known()).then_some(shown)
+        })
     }
 }
 
