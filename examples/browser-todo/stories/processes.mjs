@@ -123,18 +123,17 @@ export class Backend {
         return new Map(lines.map((line) => JSON.parse(line)).map(({ id, value }) => [id, value]));
     }
 
-    /** Waits until `list` would print todos for which this holds, as `peerloom-peer watch` tells them. */
+    /** Waits until `list` prints todos for which this holds. It is looked at again with each change that `watch` prints. */
     async until(holds) {
+        const listed = async () => [...(await this.list()).values()];
+        if (holds(await listed())) return;
+        // Begins with all there are, so that no change is missed between the two.
         const watching = spawn(program('peerloom-peer'), [...this.#settings, '--json', 'watch', '--from-start'], {
             stdio: ['ignore', 'pipe', 'inherit'],
         });
         try {
-            const todos = new Map();
-            for await (const line of createInterface({ input: watching.stdout })) {
-                const { id, value } = JSON.parse(line);
-                if (value) todos.set(id, value);
-                else todos.delete(id);
-                if (holds([...todos.values()])) return;
+            for await (const _change of createInterface({ input: watching.stdout })) {
+                if (holds(await listed())) return;
             }
             throw new Error('the peer has stopped');
         } finally {

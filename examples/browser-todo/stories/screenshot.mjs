@@ -24,7 +24,7 @@ const pages = await Promise.all([ann, bob].map(async ({ page }) => {
 }));
 const lines = ['$ peerloom-peer list', ...(await backend.command('list')).trim().split('\n')];
 const frame = await (await site.browser.newContext({ viewport: { width: 960, height: 600 }, deviceScaleFactor: 1.5 })).newPage();
-await frame.setContent(`
+await frame.setContent(`<!doctype html>
     <style>
         body { margin: 0; width: 960px; padding: 14px; box-sizing: border-box; background: #d5dedb; font-family: system-ui; }
         div { display: flex; gap: 12px; }
