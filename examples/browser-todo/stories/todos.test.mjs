@@ -5,6 +5,8 @@ import { isAlone, startBrowser, Visitor } from './pages.mjs';
 import { Backend } from './processes.mjs';
 
 const skip = isAlone() && 'Chromium does without WebRTC where there is no network';
+// Far longer than any story takes. It only keeps one from hanging.
+const options = { skip, timeout: 600_000 };
 
 let site;
 let backend;
@@ -48,7 +50,7 @@ async function settles(visitors, expected) {
     await Promise.all([...visitors.map((visitor) => visitor.sees(holds)), backend.until(holds)]);
 }
 
-test('what is typed in one page is in the peer and in another page', { skip }, async () => {
+test('what is typed in one page is in the peer and in another page', options, async () => {
     const [ann, bob] = await two();
     await ann.add('Milk');
     await backend.until(just('Milk'));
@@ -61,7 +63,7 @@ test('what is typed in one page is in the peer and in another page', { skip }, a
     await settles([ann, bob], [{ title: 'Oat milk', done: true }, { title: 'Tea', done: false }]);
 });
 
-test('edits made on both sides while nobody was reachable settle on one state', { skip }, async () => {
+test('edits made on both sides while nobody was reachable settle on one state', options, async () => {
     const [ann, bob] = await two();
     await ann.add('Bread');
     await bob.sees(just('Bread'));
@@ -81,7 +83,7 @@ test('edits made on both sides while nobody was reachable settle on one state', 
     await settles([ann, bob], [{ title: bread.title, done: true }, { title: 'Butter', done: false }]);
 });
 
-test('a page that works offline keeps what is done there, through a reload, and brings it', { skip }, async () => {
+test('a page that works offline keeps what is done there, through a reload, and brings it', options, async () => {
     const [ann, bob] = await two();
     await ann.add('Eggs');
     await ann.add('Salt');
@@ -104,7 +106,7 @@ test('a page that works offline keeps what is done there, through a reload, and 
     await settles([ann, bob], [{ title: 'Six eggs', done: true }, { title: 'Flour', done: false }]);
 });
 
-test('what is deleted in one page is gone everywhere, and stays gone', { skip }, async () => {
+test('what is deleted in one page is gone everywhere, and stays gone', options, async () => {
     const [ann, bob] = await two();
     await ann.add('Apples');
     await ann.add('Pears');
@@ -122,7 +124,7 @@ test('what is deleted in one page is gone everywhere, and stays gone', { skip },
     await settles([ann, bob, carol], [{ title: 'Plums', done: false }]);
 });
 
-test('the peer tells who is there', { skip }, async () => {
+test('the peer tells who is there', options, async () => {
     await two();
     await backend.peer.said('an RxDB peer has joined', 2);
     const status = await backend.command('status');
