@@ -12,6 +12,7 @@ mod failure;
 mod lines;
 mod output;
 mod peer;
+mod rxdb;
 mod serve;
 mod settings;
 mod settings_file;

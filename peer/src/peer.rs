@@ -15,9 +15,11 @@ use peerloom::{
 };
 
 use crate::control::{
-    Answer, InConflict, Kind, Listed, PeerStatus, Refusal, Request, RoomStatus, Status, Version, WatchFrom,
+    Answer, InConflict, Kind, Listed, PeerStatus, Refusal, Request, RoomStatus, RxdbStatus, Status, Version,
+    WatchFrom,
 };
 use crate::document::{Body, Deleted, Document, DocumentContent};
+use crate::rxdb::RxdbSettings;
 use crate::settings::{Handler, Settings, StorageKind};
 
 /// The most documents of one page. The bytes of a page are bounded as well.
@@ -41,6 +43,8 @@ pub(crate) struct Opened {
 pub(crate) struct Joined {
     pub(crate) topic: String,
     pub(crate) signaling: String,
+    /// With which collection RxDB peers replicate there, and how.
+    pub(crate) rxdb: Option<RxdbSettings>,
     pub(crate) room: Room,
 }
 
@@ -160,6 +164,11 @@ impl Peer {
         let rooms = self.rooms.get().into_iter().flatten().map(|joined| RoomStatus {
             topic: joined.topic.clone(),
             signaling: joined.signaling.clone(),
+            rxdb: joined.rxdb.as_ref().map(|rxdb| RxdbStatus {
+                collection: rxdb.collection.clone(),
+                primary_key: rxdb.primary_key.clone(),
+                direction: rxdb.direction.to_string(),
+            }),
             peers: joined.room.peers().iter().map(peer_status).collect(),
         });
         Status {
@@ -262,6 +271,7 @@ fn peer_status(peer: &peerloom::Peer) -> PeerStatus {
     };
     PeerStatus {
         replica: peer.replica.map(|replica| replica.to_string()),
+        rxdb_token: peer.rxdb_token.clone(),
         address: peer.address.to_string(),
         state: state.to_owned(),
         bytes_sent: peer.counters.bytes_sent,
@@ -269,6 +279,7 @@ fn peer_status(peer: &peerloom::Peer) -> PeerStatus {
         documents_sent: peer.counters.documents_sent,
         documents_received: peer.counters.documents_received,
         documents_duplicate: peer.counters.documents_duplicate,
+        documents_left_out: peer.documents_left_out,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::connect;
 use crate::control::{self, Listener};
 use crate::failure::Failure;
-use crate::peer::{Joined, Peer};
+use crate::peer::{Joined, Opened, Peer};
 use crate::settings::{RoomSettings, Settings};
 
 /// Runs the peer until `stop`.
@@ -92,8 +92,18 @@ async fn join(settings: &RoomSettings, peer: &Peer) -> Result<Vec<Joined>, Failu
         if let Some(peers_max) = settings.peers_max {
             builder = builder.peers_max(peers_max.get());
         }
+        if let Some(rxdb) = &settings.rxdb {
+            let named = |opened: &&Opened| opened.collection.name().as_str() == rxdb.collection;
+            let opened = peer.collections.iter().find(named).expect("the settings name one of the peer's");
+            builder = builder.rxdb(rxdb.bridge(&opened.collection));
+        }
         let room = builder.join(WebRtc::with_options(signaling, settings.connections.clone())).await?;
-        joined.push(Joined { topic: settings.invitation.topic().to_owned(), signaling: url.clone(), room });
+        joined.push(Joined {
+            topic: settings.invitation.topic().to_owned(),
+            signaling: url.clone(),
+            rxdb: settings.rxdb.clone(),
+            room,
+        });
     }
     Ok(joined)
 }
@@ -123,6 +133,13 @@ fn log(event: &RoomEvent) {
         }
         RoomEvent::IdentityChanged { replica } => {
             warn!(%replica, "a copy of this peer is alive; this one has a new id");
+        }
+        RoomEvent::RxdbJoined { address, token } => info!(token, %address, "an RxDB peer has joined"),
+        RoomEvent::RxdbLeft { address, token } => info!(token, %address, "an RxDB peer has left"),
+        RoomEvent::RxdbCaughtUp { address } => info!(%address, "caught up with an RxDB peer"),
+        RoomEvent::RxdbLeftOut { address, collection, id, reason } => {
+            let id = id.as_ref().map(tracing::field::display);
+            warn!(%address, %collection, id, reason, "a document cannot cross over to RxDB, or from it");
         }
         RoomEvent::Missed { events } => debug!(events, "events were missed"),
         other => warn!(event = ?other, "something to look at"),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,6 +20,8 @@ use peerloom::{
     CollectionName, InvalidInvitation, InvalidName, Invitation, PassphraseError, Topic, TopicKey,
 };
 use serde::Deserialize;
+
+use crate::rxdb::{InvalidRxdb, RxdbDirection, RxdbSettings};
 
 /// What the names of all environment variables begin with.
 pub(crate) const VARIABLE_PREFIX: &str = "PEERLOOM_";
@@ -71,6 +73,8 @@ pub(crate) enum SettingsError {
     CollectionTwice(CollectionName),
     #[error("dead_after_seconds is less than {min}")]
     DeadAfter { min: u64 },
+    #[error(transparent)]
+    Rxdb(#[from] InvalidRxdb),
 }
 
 /// The settings as they may be given, each of them or not.
@@ -144,6 +148,23 @@ pub(crate) struct Given {
     /// The most peers at a time in each room [default: 256]
     #[arg(long, global = true, value_name = "COUNT", help_heading = "The room")]
     peers_max: Option<NonZeroUsize>,
+
+    /// Let RxDB peers replicate with this collection, which the topic then stands for. They prove nothing: who reaches the
+    /// signaling server can read and write it, and the room can have no key
+    #[arg(long, global = true, value_name = "COLLECTION", help_heading = "RxDB peers")]
+    pub(crate) rxdb: Option<String>,
+
+    /// The field that is the primary key of their collection, and here the document's id [default: id]
+    #[arg(long, global = true, value_name = "FIELD", help_heading = "RxDB peers")]
+    pub(crate) rxdb_primary_key: Option<String>,
+
+    /// Which way it replicates with them [default: both]
+    #[arg(long, global = true, value_enum, value_name = "WAY", help_heading = "RxDB peers")]
+    pub(crate) rxdb_direction: Option<RxdbDirection>,
+
+    /// How many documents they are asked for or sent at a time [default: 200]
+    #[arg(long, global = true, value_name = "COUNT", help_heading = "RxDB peers")]
+    pub(crate) rxdb_batch_documents: Option<NonZeroU32>,
 
     /// STUN servers, such as stun:stun.example.org:3478
     #[arg(long, global = true, value_delimiter = ',', value_name = "URL", help_heading = "Connections")]
@@ -320,6 +341,7 @@ pub(crate) struct RoomSettings {
     pub(crate) token: Option<TokenSource>,
     pub(crate) peers_max: Option<NonZeroUsize>,
     pub(crate) connections: Options,
+    pub(crate) rxdb: Option<RxdbSettings>,
 }
 
 /// Where the token for the signaling server comes from.
@@ -400,8 +422,10 @@ impl Settings {
         };
         // Told now if there is none, and not when the first connection is made.
         token.as_ref().map(TokenSource::read).transpose()?;
+        let invitation = invitation.ok_or(SettingsError::Missing("topic"))?;
         Ok(RoomSettings {
-            invitation: invitation.ok_or(SettingsError::Missing("topic"))?,
+            rxdb: RxdbSettings::of(given, &self.collections, &invitation)?,
+            invitation,
             signaling: servers,
             token,
             peers_max: given.peers_max,
@@ -525,6 +549,10 @@ impl Given {
             signaling: self.signaling.or(other.signaling),
             token_file: self.token_file.or(other.token_file),
             peers_max: self.peers_max.or(other.peers_max),
+            rxdb: self.rxdb.or(other.rxdb),
+            rxdb_primary_key: self.rxdb_primary_key.or(other.rxdb_primary_key),
+            rxdb_direction: self.rxdb_direction.or(other.rxdb_direction),
+            rxdb_batch_documents: self.rxdb_batch_documents.or(other.rxdb_batch_documents),
             stun: self.stun.or(other.stun),
             turn: self.turn.or(other.turn),
             turn_username: self.turn_username.or(other.turn_username),

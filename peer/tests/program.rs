@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use harness::{Peer, STORAGES, Signaling};
+use harness::{Peer, STORAGES, Served, Signaling};
 use serde_json::{Value, json};
 
 fn said(output: &std::process::Output) -> String {
@@ -375,6 +375,8 @@ fn wrong_settings_are_told_by_name() {
     let (unknown, wrong_type) = (path("unknown", "lissen = 1\n"), path("type", "peers_max = \"many\"\n"));
     let (short, empty) = (path("short", "abcd\n"), path("empty", "\n"));
     let room = ["--topic", "our-topic", "--signaling", "ws://127.0.0.1:1"];
+    let key = path("key", &"ab".repeat(32));
+    let rxdb = [&room[..], &["--collections", "todos,notes", "--rxdb", "todos"]].concat();
     let cases: &[(&[&str], &str)] = &[
         (&["--config", &unknown, "serve"], "unknown field `lissen`"),
         (&["--config", &wrong_type, "serve"], "peers_max"),
@@ -389,6 +391,12 @@ fn wrong_settings_are_told_by_name() {
         (&["--collections", "a=magic", "list"], "magic"),
         (&["--storage", "tape", "list"], "tape"),
         (&["--log", "no filter = 1", "list"], "log"),
+        (&[&rxdb[..], &["--key-file", &key, "serve"]].concat(), "leave out rxdb, or the key"),
+        (&[&room[..], &["--rxdb", "todos", "serve"]].concat(), "\"todos\", and this peer has documents"),
+        (&[&room[..], &["--rxdb-direction", "pull-only", "serve"]].concat(), "rxdb_direction is set"),
+        (&[&rxdb[..], &["--rxdb-primary-key", "", "serve"]].concat(), "rxdb_primary_key"),
+        (&[&rxdb[..], &["--rxdb-batch-documents", "0", "serve"]].concat(), "rxdb-batch-documents"),
+        (&[&rxdb[2..], &["--topic", "short", "serve"]].concat(), "6 to 99"),
     ];
     for (arguments, expected) in cases {
         let output = peer.run(arguments);
@@ -397,6 +405,31 @@ fn wrong_settings_are_told_by_name() {
         assert!(said.contains(expected), "{arguments:?} says\n{said}");
         assert!(!said.contains("panicked"), "{said}");
     }
+}
+
+#[test]
+fn a_peer_that_lets_rxdb_peers_in_says_so() {
+    let signaling = Signaling::start();
+    let settings = ["--collections", "todos,notes", "--rxdb", "todos"];
+    let peer = Peer::on_loopback("bridge", &signaling, &settings);
+    let file = peer.path().join("peer.toml");
+    std::fs::write(&file, "rxdb_primary_key = \"key\"\nrxdb_direction = \"push-only\"\n").unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let served =
+        Served::start(peer.command(&[&config[..], &["--log-format", "json", "serve"]].concat()), "bridge");
+    let status = peer.json(&["status"]).remove(0);
+    assert_eq!(
+        status["rooms"][0]["rxdb"],
+        json!({ "collection": "todos", "primary_key": "key", "direction": "push-only" })
+    );
+    assert!(
+        peer.ok(&["status"])
+            .contains("RxDB peers replicate with todos (push-only), whose primary key is \"key\"")
+    );
+    served.terminate();
+    let alone = Peer::on_loopback("alone", &signaling, &[]);
+    let _served = alone.serve();
+    assert_eq!(alone.json(&["status"])[0]["rooms"][0]["rxdb"], Value::Null);
 }
 
 #[test]

@@ -46,7 +46,7 @@ const ROCKSDB: &[Need] = &[
 /// What the tests use if it is there. Where it cannot be installed without a question, they say that they skip.
 const WISHES: &[Need] = &[Need {
     what: "Chromium with its driver",
-    wanted_by: "the tests that click through the simulator's reports",
+    wanted_by: "the tests that click through the simulator's reports and through a page with RxDB",
     is_there: || runs("chromedriver", "--version"),
     apt_packages: &["chromium", "chromium-driver", "fonts-dejavu-core"],
 }];
@@ -118,7 +118,10 @@ pub(crate) fn provide_wishes() -> bool {
     WISHES.iter().all(|wish| (wish.is_there)())
 }
 
-/// Installs RxDB, which some tests have as a peer, in the versions of its lock file. Returns whether it is there.
+/// Where RxDB is installed, with what else the tests there need.
+const RXDB_DIRECTORIES: &[&str] = &["interop/rxdb/rooms/node", "examples/browser-todo"];
+
+/// Installs RxDB, which some tests have as a peer, in the versions of its lock files. Returns whether it is there.
 pub(crate) fn provide_rxdb() -> bool {
     if !runs("npm", "--version") {
         eprintln!(
@@ -126,15 +129,23 @@ pub(crate) fn provide_rxdb() -> bool {
         );
         return false;
     }
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/rxdb/rooms/node");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // All of them, also after one that failed.
+    let provided: Vec<bool> =
+        RXDB_DIRECTORIES.iter().map(|name| provide_packages(&root.join(name))).collect();
+    provided.into_iter().all(|is_there| is_there)
+}
+
+/// Installs the npm packages of a directory as its lock file says. Returns whether they are there.
+fn provide_packages(directory: &Path) -> bool {
     let lock = |name: &str| std::fs::read(directory.join(name)).ok();
     // What was installed is noted with the lock file that it was installed by.
     let (wanted, installed) = (lock("package-lock.json"), lock("node_modules/.installed-by"));
     if wanted.is_some() && wanted == installed {
         return true;
     }
-    eprintln!("$ npm ci");
-    let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&directory).status();
+    eprintln!("$ npm ci --prefix {}", directory.display());
+    let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory).status();
     if !status.is_ok_and(|status| status.success()) {
         eprintln!("`npm ci` failed; the tests with RxDB are skipped.");
         return false;

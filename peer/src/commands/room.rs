@@ -3,7 +3,7 @@
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::access::Access;
-use crate::control::{Answer, Status, WatchFrom};
+use crate::control::{Answer, PeerStatus, RxdbStatus, Status, WatchFrom};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -45,10 +45,20 @@ fn text(status: &Status) -> String {
     ];
     for room in &status.rooms {
         lines.push(format!("\nroom {:?} at {}: {} peers", room.topic, room.signaling, room.peers.len()));
-        for peer in &room.peers {
+        if let Some(rxdb) = &room.rxdb {
+            let RxdbStatus { collection, direction, primary_key } = rxdb;
             lines.push(format!(
-                "  {}  {}  received {} documents in {}, sent {} in {}",
-                peer.replica.as_deref().unwrap_or(&peer.address),
+                "  RxDB peers replicate with {collection} ({direction}), whose primary key is {primary_key:?}"
+            ));
+        }
+        for peer in &room.peers {
+            let left_out = match peer.documents_left_out {
+                0 => String::new(),
+                count => format!("; {} could not cross over", HumanCount(count)),
+            };
+            lines.push(format!(
+                "  {}  {}  received {} documents in {}, sent {} in {}{left_out}",
+                name(peer),
                 peer.state.replace('_', " "),
                 HumanCount(peer.documents_received),
                 HumanBytes(peer.bytes_received),
@@ -58,6 +68,14 @@ fn text(status: &Status) -> String {
         }
     }
     lines.join("\n")
+}
+
+fn name(peer: &PeerStatus) -> String {
+    match (&peer.replica, &peer.rxdb_token) {
+        (Some(replica), _) => replica.clone(),
+        (None, Some(token)) => format!("RxDB {token}"),
+        (None, None) => peer.address.clone(),
+    }
 }
 
 /// Waits until everything is everywhere.

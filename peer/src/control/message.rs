@@ -105,7 +105,18 @@ pub(crate) struct Status {
 pub(crate) struct RoomStatus {
     pub(crate) topic: String,
     pub(crate) signaling: String,
+    /// If RxDB peers are let in.
+    pub(crate) rxdb: Option<RxdbStatus>,
     pub(crate) peers: Vec<PeerStatus>,
+}
+
+/// What RxDB peers replicate with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct RxdbStatus {
+    pub(crate) collection: String,
+    pub(crate) primary_key: String,
+    /// `both`, `pull-only` or `push-only`, as in the settings.
+    pub(crate) direction: String,
 }
 
 /// A connection, and what has gone over it since it began.
@@ -113,6 +124,8 @@ pub(crate) struct RoomStatus {
 pub(crate) struct PeerStatus {
     /// Who it is, once that is proven.
     pub(crate) replica: Option<String>,
+    /// The storage token of an RxDB peer, which proves nothing, once it has said it.
+    pub(crate) rxdb_token: Option<String>,
     pub(crate) address: String,
     /// `connecting`, `catching_up` or `caught_up`.
     pub(crate) state: String,
@@ -122,6 +135,8 @@ pub(crate) struct PeerStatus {
     pub(crate) documents_received: u64,
     /// Received, though there already.
     pub(crate) documents_duplicate: u64,
+    /// Those that could not cross over to an RxDB peer, or from it, each time it was met.
+    pub(crate) documents_left_out: u64,
 }
 
 /// Why nothing was done.

@@ -9,6 +9,7 @@ mod server;
 
 pub(crate) use client::Client;
 pub(crate) use message::{
-    Answer, InConflict, Kind, Listed, PeerStatus, Refusal, Request, RoomStatus, Status, Version, WatchFrom,
+    Answer, InConflict, Kind, Listed, PeerStatus, Refusal, Request, RoomStatus, RxdbStatus, Status, Version,
+    WatchFrom,
 };
 pub(crate) use server::{Listener, serve};

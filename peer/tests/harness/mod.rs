@@ -189,7 +189,7 @@ pub(crate) struct Served {
 
 impl Served {
     /// Starts it, and waits until it can be used.
-    fn start(mut command: Command, name: &str) -> Self {
+    pub(crate) fn start(mut command: Command, name: &str) -> Self {
         let mut child = command.spawn().unwrap();
         let log = read(child.stderr.take().unwrap());
         let mut served = Self { child, name: name.to_owned(), log, seen: Vec::new() };
