@@ -1,7 +1,8 @@
 //! The settings of the program: flags, then environment variables, then a TOML file, then defaults.
 //!
 //! Each setting has one name: `--dead-after-seconds`, `PEERLOOM_DEAD_AFTER_SECONDS`, and `dead_after_seconds` in the file.
-//! Secrets are never flags, because everybody on a machine can read those: they come from a file or from the environment.
+//! Secrets are never flags, because everybody on a machine can read those: they come from a file or from the environment. So
+//! `PEERLOOM_KEY` counts before `key_file` in the settings file, and after `--key-file`. No error shows what the settings file holds.
 //! The room comes from an invitation, or from a topic with a key, a passphrase or neither.
 
 use std::fmt;
@@ -22,6 +23,7 @@ use peerloom::{
 use serde::Deserialize;
 
 use crate::rxdb::{InvalidRxdb, RxdbDirection, RxdbSettings};
+use crate::settings_file::MalformedSettings;
 
 /// What the names of all environment variables begin with.
 pub(crate) const VARIABLE_PREFIX: &str = "PEERLOOM_";
@@ -42,7 +44,7 @@ pub(crate) enum SettingsError {
     #[error("settings file {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("settings file {}", path.display())]
-    Malformed { path: PathBuf, source: Box<toml::de::Error> },
+    Malformed { path: PathBuf, source: MalformedSettings },
     #[error("settings file {}: everybody can read it, and the invitation in it: chmod o-r", path.display())]
     Exposed { path: PathBuf },
     #[error(
@@ -376,7 +378,7 @@ impl Settings {
             read => read?,
         };
         let room_of_command = given.room_of_command();
-        let given = given.or(file);
+        let given = given.or(file.without_what_variables_say());
         let data = given.data.clone().unwrap_or_else(|| DIRECTORY.into());
         let socket = given.socket.clone().unwrap_or_else(|| data.join("control.sock"));
         let default_collection = || CollectionSetting {
@@ -521,16 +523,27 @@ impl Given {
     /// What of the room flags and variables say, before the file is looked at. Signaling servers are no part of it:
     /// whatever room it is, one may want to meet somewhere else.
     fn room_of_command(&self) -> Option<&'static str> {
-        let variable = |name| std::env::var_os(format!("{VARIABLE_PREFIX}{name}")).is_some();
         let sources = [
             (self.topic.is_some(), "--topic or PEERLOOM_TOPIC"),
             (self.key_file.is_some(), "--key-file or PEERLOOM_KEY_FILE"),
             (self.passphrase_file.is_some(), "--passphrase-file or PEERLOOM_PASSPHRASE_FILE"),
-            (variable("KEY"), "PEERLOOM_KEY"),
-            (variable("PASSPHRASE"), "PEERLOOM_PASSPHRASE"),
-            (variable("INVITATION"), "PEERLOOM_INVITATION"),
+            (is_set("KEY"), "PEERLOOM_KEY"),
+            (is_set("PASSPHRASE"), "PEERLOOM_PASSPHRASE"),
+            (is_set("INVITATION"), "PEERLOOM_INVITATION"),
         ];
         sources.into_iter().find_map(|(is_set, name)| is_set.then_some(name))
+    }
+
+    /// The settings of a file without the files of secrets that a variable holds, as variables come first.
+    fn without_what_variables_say(self) -> Self {
+        let unless = |name: &str, path: Option<PathBuf>| path.filter(|_| !is_set(name));
+        Self {
+            key_file: unless("KEY", self.key_file),
+            passphrase_file: unless("PASSPHRASE", self.passphrase_file),
+            token_file: unless("TOKEN", self.token_file),
+            turn_password_file: unless("TURN_PASSWORD", self.turn_password_file),
+            ..self
+        }
     }
 
     fn or(self, other: Self) -> Self {
@@ -567,8 +580,10 @@ impl Given {
 fn read_file(path: &Path) -> Result<Given, SettingsError> {
     let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    let given: Given = toml::from_str(&text)
-        .map_err(|source| SettingsError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
+    let given: Given = toml::from_str(&text).map_err(|error| {
+        let source = MalformedSettings::new(&text, error.span(), error.message());
+        SettingsError::Malformed { path: path.to_owned(), source }
+    })?;
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode();
     if given.invitation.is_some() && mode & 0o004 != 0 {
         return Err(SettingsError::Exposed { path: path.to_owned() });
@@ -576,7 +591,7 @@ fn read_file(path: &Path) -> Result<Given, SettingsError> {
     Ok(given)
 }
 
-/// A secret from the file, or else from the environment.
+/// A secret from the file that a flag or a variable names, or else from the environment, or else from the file that the settings file names.
 fn secret(
     variable: &'static str,
     setting: &'static str,
@@ -596,6 +611,10 @@ fn read_secret(name: &'static str, path: &Path) -> Result<String, SettingsError>
         Ok(secret) if !secret.is_empty() => Ok(secret.to_owned()),
         _ => Err(SettingsError::SecretMalformed(name)),
     }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(format!("{VARIABLE_PREFIX}{variable}")).is_some()
 }
 
 fn secret_variable(variable: &'static str) -> Result<Option<String>, SettingsError> {

@@ -2,11 +2,15 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use peerloom::Invitation;
 use toml_edit::{DocumentMut, value};
+
+/// What an invitation begins with.
+const INVITATION_SCHEME: &str = "peerloom:";
 
 /// Why the settings file could not be written. It is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +19,27 @@ pub(crate) enum SettingsFileError {
     #[error("settings file {}", path.display())]
     Unwritable { path: PathBuf, source: io::Error },
     #[error("settings file {}", path.display())]
-    Malformed { path: PathBuf, source: Box<toml_edit::TomlError> },
+    Malformed { path: PathBuf, source: MalformedSettings },
+}
+
+/// Where a settings file is wrong, and what is. Unlike the parser's own error it does not show the line, which may hold an
+/// invitation.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}: {detail}")]
+pub(crate) struct MalformedSettings {
+    line: usize,
+    detail: String,
+}
+
+impl MalformedSettings {
+    pub(crate) fn new(text: &str, at: Option<Range<usize>>, message: &str) -> Self {
+        let before = at.and_then(|at| text.get(..at.start)).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
+        // The parser repeats what it did not expect, in quotation marks where that is a string.
+        let shows_value = message.contains('"') || message.contains(INVITATION_SCHEME);
+        let detail = if shows_value { "not a value of this setting" } else { message };
+        Self { line, detail: detail.to_owned() }
+    }
 }
 
 /// Puts an invitation in place of whatever the file says of a room. Comments and other settings stay.
@@ -33,8 +57,10 @@ pub(crate) fn write_room(path: &Path, invitation: &Invitation) -> Result<(), Set
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text.map_err(unwritable)?,
     };
-    let text = with_room(&text, invitation)
-        .map_err(|source| SettingsFileError::Malformed { path: path.to_owned(), source: Box::new(source) })?;
+    let text = with_room(&text, invitation).map_err(|error| {
+        let source = MalformedSettings::new(&text, error.span(), error.message());
+        SettingsFileError::Malformed { path: path.to_owned(), source }
+    })?;
     replace(&place, &text).map_err(unwritable)
 }
 
@@ -69,4 +95,32 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path)?;
     fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_the_settings_file_shows_no_secret() {
+        for line in [
+            "invitation = peerloom:1secret",
+            "invitation = \"peerloom:1secret",
+            "invitation = [\"peerloom:1secret\"]",
+            "storage = \"peerloom:1secret\"",
+            "peers_max = \"secret\"",
+            "secret",
+        ] {
+            let text = format!("topic = \"notes\"\n{line}\n");
+            let read = toml::from_str::<crate::settings::Given>(&text).expect_err(line);
+            let read = MalformedSettings::new(&text, read.span(), read.message());
+            let written = text.parse::<DocumentMut>().err();
+            let written =
+                written.map(|error| MalformedSettings::new(&text, error.span(), error.message()).to_string());
+            for error in [Some(read.to_string()), written].into_iter().flatten() {
+                assert!(error.starts_with("line "), "{line}: {error}");
+                assert!(!error.contains("secret"), "{line}: {error}");
+            }
+        }
+    }
 }

@@ -215,6 +215,34 @@ fn settings_come_from_flags_then_variables_then_the_file() {
     assert!(of_flags.contains("only of-flags"), "{of_flags}");
 }
 
+#[test]
+fn a_secret_comes_from_a_flag_then_a_variable_then_the_file() {
+    let peer = Peer::new("secrets", &[]);
+    let key_file = |name: &str, digit: &str| {
+        let path = peer.path().join(name);
+        std::fs::write(&path, digit.repeat(64)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let [of_file, of_flag] = [key_file("of-file", "1"), key_file("of-flag", "2")];
+    let config = peer.path().join("peer.toml");
+    let text = format!("topic = \"t\"\nsignaling = [\"ws://127.0.0.1:1\"]\nkey_file = {of_file:?}\n");
+    std::fs::write(&config, text).unwrap();
+    let invite = |flags: &[&str], variable: Option<String>| {
+        let arguments = [&["--config", config.to_str().unwrap()], flags, &["invite", "--no-qr"]].concat();
+        let output =
+            peer.command(&arguments).envs(variable.map(|key| ("PEERLOOM_KEY", key))).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        output.stdout
+    };
+    let by_file = invite(&[], None);
+    let by_variable = invite(&[], Some("3".repeat(64)));
+    let by_flag = invite(&["--key-file", &of_flag], Some("3".repeat(64)));
+    assert_ne!(by_variable, by_file);
+    assert_eq!(by_variable, invite(&[], Some("3".repeat(64))));
+    assert_eq!(by_flag, invite(&["--key-file", &of_flag], None));
+    assert_eq!(invite(&[], Some("1".repeat(64))), by_file, "the same key makes the same invitation");
+}
+
 /// Reads a QR code of half blocks, which are light modules, as a camera would.
 fn scanned(code: &str) -> String {
     let rows: Vec<Vec<bool>> = code
