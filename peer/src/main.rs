@@ -13,6 +13,7 @@ mod lines;
 mod output;
 mod peer;
 mod rxdb;
+mod secrets;
 mod serve;
 mod settings;
 mod settings_file;

@@ -17,12 +17,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use peerloom::webrtc::{IceServer, Interfaces, Mdns, Options};
-use peerloom::{
-    CollectionName, InvalidInvitation, InvalidName, Invitation, PassphraseError, Topic, TopicKey,
-};
+use peerloom::{CollectionName, InvalidInvitation, InvalidName, Invitation, PassphraseError};
 use serde::Deserialize;
 
 use crate::rxdb::{InvalidRxdb, RxdbDirection, RxdbSettings};
+use crate::secrets::{Hidden, TokenSource, is_set, key_of_passphrase, parse_key, secret, secret_variable};
 use crate::settings_file::MalformedSettings;
 
 /// What the names of all environment variables begin with.
@@ -197,17 +196,6 @@ pub(crate) struct Given {
     dead_after_seconds: Option<NonZeroU64>,
 }
 
-/// Text that no log shows.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-struct Hidden(String);
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("(hidden)")
-    }
-}
-
 /// What is to be done where the settings file that was named is not there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum MissingFile {
@@ -344,23 +332,6 @@ pub(crate) struct RoomSettings {
     pub(crate) peers_max: Option<NonZeroUsize>,
     pub(crate) connections: Options,
     pub(crate) rxdb: Option<RxdbSettings>,
-}
-
-/// Where the token for the signaling server comes from.
-#[derive(Clone)]
-pub(crate) enum TokenSource {
-    Fixed(String),
-    /// Read for each connection, so that another program can renew it.
-    File(PathBuf),
-}
-
-impl TokenSource {
-    pub(crate) fn read(&self) -> Result<String, SettingsError> {
-        match self {
-            Self::Fixed(token) => Ok(token.clone()),
-            Self::File(path) => read_secret("token_file", path),
-        }
-    }
 }
 
 impl Settings {
@@ -589,46 +560,4 @@ fn read_file(path: &Path) -> Result<Given, SettingsError> {
         return Err(SettingsError::Exposed { path: path.to_owned() });
     }
     Ok(given)
-}
-
-/// A secret from the file that a flag or a variable names, or else from the environment, or else from the file that the settings file names.
-fn secret(
-    variable: &'static str,
-    setting: &'static str,
-    file: Option<&Path>,
-) -> Result<Option<String>, SettingsError> {
-    match file {
-        Some(path) => read_secret(setting, path).map(Some),
-        None => secret_variable(variable),
-    }
-}
-
-/// What a file holds, without the line's end.
-fn read_secret(name: &'static str, path: &Path) -> Result<String, SettingsError> {
-    let unreadable = |source| SettingsError::SecretUnreadable { name, path: path.to_owned(), source };
-    let secret = fs::read(path).map_err(unreadable)?;
-    match str::from_utf8(secret.trim_ascii()) {
-        Ok(secret) if !secret.is_empty() => Ok(secret.to_owned()),
-        _ => Err(SettingsError::SecretMalformed(name)),
-    }
-}
-
-fn is_set(variable: &str) -> bool {
-    std::env::var_os(format!("{VARIABLE_PREFIX}{variable}")).is_some()
-}
-
-fn secret_variable(variable: &'static str) -> Result<Option<String>, SettingsError> {
-    let Some(secret) = std::env::var_os(format!("{VARIABLE_PREFIX}{variable}")) else { return Ok(None) };
-    let secret = secret.into_string().ok().filter(|secret| !secret.is_empty());
-    secret.map(Some).ok_or(SettingsError::SecretMalformed(variable))
-}
-
-fn parse_key(text: &str) -> Result<TopicKey, SettingsError> {
-    let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| SettingsError::Key)?;
-    Ok(TopicKey::new(bytes.try_into().map_err(|_| SettingsError::Key)?))
-}
-
-fn key_of_passphrase(passphrase: &str, topic: &str) -> Result<TopicKey, SettingsError> {
-    let topic = Topic::new(topic).map_err(|error| SettingsError::Topic(error.into()))?;
-    TopicKey::from_passphrase(passphrase, &topic).map_err(SettingsError::Passphrase)
 }
