@@ -53,7 +53,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Runs the benchmarks
+    /// Runs the benchmarks; `webrtc` is the one of the transport
     #[command(disable_help_flag = true)]
     Bench {
         /// Passed on to the benchmarks; `--help` lists their options
@@ -126,7 +126,7 @@ fn main() -> anyhow::Result<()> {
             cargo(&[&["run", "--package", "peerloom-sim", "--example"], example].concat(), &others)
         }
         Task::Crash { arguments } => run_of_everything("peerloom-crash", &arguments),
-        Task::Bench { arguments } => run_of_everything("peerloom-benches", &arguments),
+        Task::Bench { arguments } => bench(arguments),
         Task::Model { arguments } => {
             needs::provide(Scope::Basic)?;
             cargo(&["run", "--package", "peerloom-model", "--"], &arguments)
@@ -160,6 +160,21 @@ fn demo(arguments: Vec<String>) -> anyhow::Result<()> {
         .collect();
     cargo(&build, &[])?;
     run_built(program, &others)
+}
+
+/// Runs the benchmarks that are named, or all. That of WebRTC is one of its package, and alone it needs no RocksDB.
+fn bench(arguments: Vec<String>) -> anyhow::Result<()> {
+    let is_all = arguments.is_empty();
+    let (webrtc, others): (Vec<_>, Vec<_>) = arguments.into_iter().partition(|argument| argument == "webrtc");
+    if is_all || !others.is_empty() {
+        run_of_everything("peerloom-benches", &others)?;
+    }
+    if is_all || !webrtc.is_empty() {
+        needs::provide(Scope::Basic)?;
+        let fixed = ["bench", "--package", "peerloom-webrtc", "--profile", "dev", "--bench", "loopback"];
+        cargo(&fixed, &[])?;
+    }
+    Ok(())
 }
 
 /// Replays what was found, as the tests do, and fuzzes on.

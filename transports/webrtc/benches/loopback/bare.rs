@@ -21,6 +21,8 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime, TokioRuntime,
 };
 
+use crate::processor::{Clock, Span};
+
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -157,12 +159,12 @@ async fn message(channel: &Arc<dyn DataChannel>) -> anyhow::Result<usize> {
     }
 }
 
-/// Bytes per second.
-pub(crate) async fn throughput(message_bytes: usize, bytes: usize) -> anyhow::Result<f64> {
+/// How long so many bytes take.
+pub(crate) async fn throughput(message_bytes: usize, bytes: usize) -> anyhow::Result<Span> {
     let pair = Pair::connected().await?;
     let messages = bytes / message_bytes;
     let sender = pair.left.clone();
-    let started = Instant::now();
+    let clock = Clock::start();
     let sending = tokio::spawn(async move {
         for _ in 0..messages {
             sender.send(BytesMut::from(&vec![7; message_bytes][..])).await?;
@@ -172,10 +174,10 @@ pub(crate) async fn throughput(message_bytes: usize, bytes: usize) -> anyhow::Re
     for _ in 0..messages {
         message(&pair.right).await?;
     }
-    let rate = (messages * message_bytes) as f64 / started.elapsed().as_secs_f64();
+    let took = clock.elapsed();
     sending.await??;
     pair.close().await?;
-    Ok(rate)
+    Ok(took)
 }
 
 /// The times of round trips of messages of this size.

@@ -1,9 +1,14 @@
 //! Peerloom over WebRTC on this machine's loopback, beside what it is made of: the bare data channel, and Peerloom in process.
 //!
-//! `cargo bench -p peerloom-webrtc --profile dev`. All figures of one run are taken one after the other, on the same runtime
-//! with two threads. They depend on the machine and on who else uses it.
+//! `cargo xtask bench webrtc`, or `cargo bench -p peerloom-webrtc --profile dev`. All figures of one run are taken in turns, on the
+//! same runtime with two threads. They depend on the machine and on who else uses it.
+//!
+//! On two processors, what bounds replicas over WebRTC is the work of both halves: what Peerloom does in process, and what the bare
+//! channel takes for the same bytes, each of which keeps more than one of them busy when it runs alone. So the processor time of
+//! each is printed beside its rate, where the system tells it.
 
 mod bare;
+mod processor;
 mod replicas;
 
 use std::time::{Duration, Instant};
@@ -12,10 +17,11 @@ use peerloom::core::{Topic, Transport};
 use peerloom::{InProcess, Network};
 use peerloom_webrtc::{InProcessSignaling, Interfaces, Options, WebRtc};
 
+use processor::{Clock, Span};
+
 const DOCUMENTS: usize = 100_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 const PINGS: usize = 2_000;
-const BARE_BYTES: usize = 96 << 20;
 
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -32,41 +38,53 @@ fn pair() -> [WebRtc; 2] {
 }
 
 async fn measure() -> anyhow::Result<()> {
+    first_syncs().await?;
+    latencies().await?;
+    set_ups().await
+}
+
+async fn first_syncs() -> anyhow::Result<()> {
     let message_bytes = options().message_bytes_max;
     let source = replicas::filled(DOCUMENTS).await?;
     let (mut in_process, mut over_webrtc, mut bare, mut lines) = (vec![], vec![], vec![], vec![]);
-    let mut bytes_per_document = 0.0;
+    let mut bytes = 0;
     for _ in 0..ROUNDS {
         let network = Network::new();
         let ends = [InProcess::new(&network), InProcess::new(&network)];
         in_process.push(replicas::first_sync(&source, DOCUMENTS, ends).await?.0);
-        let (rate, bytes) = replicas::first_sync(&source, DOCUMENTS, pair()).await?;
-        over_webrtc.push(rate);
-        bytes_per_document = bytes;
-        bare.push(bare::throughput(message_bytes, BARE_BYTES).await?);
-        lines.push(line_throughput(message_bytes).await?);
+        let (took, sent) = replicas::first_sync(&source, DOCUMENTS, pair()).await?;
+        over_webrtc.push(took);
+        bytes = sent;
+        bare.push(bare::throughput(message_bytes, bytes).await?);
+        lines.push(line_throughput(message_bytes, bytes).await?);
     }
-    let [in_process, over_webrtc, bare, lines] = [in_process, over_webrtc, bare, lines].map(median);
-    let bare_documents = bare / bytes_per_document;
-    println!("first sync of {DOCUMENTS} documents of 250 bytes, median of {ROUNDS}");
-    println!("  in process                          {in_process:>12.0} documents/s");
+    println!("first sync of {DOCUMENTS} documents of 250 bytes, and as many bytes alone; median of {ROUNDS}");
+    let rate = |took: Span| DOCUMENTS as f64 / took.wall.as_secs_f64();
+    let print = |what: &str, rounds: &[Span]| {
+        let took = Span::median(rounds);
+        let processor = match took.processor {
+            Some(time) => format!(", {:.0} ms of the processors", 1e3 * time.as_secs_f64()),
+            None => String::new(),
+        };
+        println!("  {what:<35} {:>9.0} documents/s{processor}", rate(took));
+        rate(took)
+    };
+    let in_process = print("in process", &in_process);
+    let bare_channel = print("bare data channel", &bare);
+    print("connection of this crate", &lines);
+    let over_webrtc = print("over WebRTC", &over_webrtc);
+    println!("  of the lower of the first two       {:>9.0} % (at least 70)", {
+        100.0 * over_webrtc / in_process.min(bare_channel)
+    });
     println!(
-        "  bare data channel, same bytes       {bare_documents:>12.0} documents/s ({:.1} MB/s, messages of {message_bytes} bytes)",
-        bare / 1e6
+        "  {} bytes a document, {:.0} MB/s on the bare channel in messages of {message_bytes} bytes",
+        bytes / DOCUMENTS,
+        bytes as f64 / 1e6 / Span::median(&bare).wall.as_secs_f64()
     );
-    println!(
-        "  connection of this crate            {:>12.0} documents/s ({:.1} MB/s)",
-        lines / bytes_per_document,
-        lines / 1e6
-    );
-    println!(
-        "  over WebRTC                         {over_webrtc:>12.0} documents/s ({bytes_per_document:.0} bytes/document)"
-    );
-    println!(
-        "  of the lower of the first two       {:>12.0} % (at least 70)",
-        100.0 * over_webrtc / in_process.min(bare_documents)
-    );
+    Ok(())
+}
 
+async fn latencies() -> anyhow::Result<()> {
     let one_way = bare::round_trips(300, PINGS).await?.map(|trip| trip / 2);
     let live = replicas::live(PINGS, pair()).await?;
     println!("live latency of {PINGS} writes, p50 and p99");
@@ -77,7 +95,10 @@ async fn measure() -> anyhow::Result<()> {
         live[1],
         one_way[0].mul_f64(1.5) + Duration::from_micros(200)
     );
+    Ok(())
+}
 
+async fn set_ups() -> anyhow::Result<()> {
     let (mut bare_open, mut accepted, mut documents) = (vec![], vec![], vec![]);
     for _ in 0..15 {
         bare_open.push(bare::open_time().await?.as_secs_f64());
@@ -96,15 +117,15 @@ async fn measure() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes per second through a connection of this crate.
-async fn line_throughput(message_bytes: usize) -> anyhow::Result<f64> {
+/// So many bytes through a connection of this crate.
+async fn line_throughput(message_bytes: usize, bytes: usize) -> anyhow::Result<Span> {
     let topic = Topic::new("benchmark")?;
     let [left, right] = pair();
     let (mut left, mut right) = (left.join(&topic).await?, right.join(&topic).await?);
     let (left, right) = tokio::join!(left.accept(), right.accept());
     let (mut left, mut right) = (left?, right?);
-    let messages = BARE_BYTES / message_bytes;
-    let started = Instant::now();
+    let messages = bytes / message_bytes;
+    let clock = Clock::start();
     let sending = tokio::spawn(async move {
         for _ in 0..messages {
             left.sender.send(vec![7; message_bytes].into()).await?;
@@ -114,9 +135,9 @@ async fn line_throughput(message_bytes: usize) -> anyhow::Result<f64> {
     for _ in 0..messages {
         right.receiver.receive().await.ok_or_else(|| anyhow::anyhow!("the connection ended"))?;
     }
-    let rate = (messages * message_bytes) as f64 / started.elapsed().as_secs_f64();
+    let took = clock.elapsed();
     drop(sending.await??);
-    Ok(rate)
+    Ok(took)
 }
 
 async fn time_to_accept() -> anyhow::Result<Duration> {

@@ -7,6 +7,8 @@ use peerloom::core::Transport;
 use peerloom::{Binary, Collection, Memory, Node, Room};
 use serde::{Deserialize, Serialize};
 
+use crate::processor::{Clock, Span};
+
 const COMMIT_DOCUMENTS: usize = 1000;
 
 /// About 250 bytes as JSON.
@@ -63,28 +65,27 @@ async fn join(node: &Node, orders: &Collection<Order>, transport: impl Transport
     Ok(node.room("benchmark").share(orders).join(transport).await?)
 }
 
-/// Copies everything to an empty replica, timed from the moment the two are connected: documents per second, and bytes
-/// of frames per document.
+/// Copies everything to an empty replica: how long that takes from the moment the two are connected, and the bytes of frames.
 pub(crate) async fn first_sync<T: Transport>(
     source: &Memory,
     documents: usize,
     [here, there]: [T; 2],
-) -> anyhow::Result<(f64, f64)> {
+) -> anyhow::Result<(Span, usize)> {
     let (source, orders) = open(&source.fork()).await?;
     let (sink, copies) = open(&Memory::new()).await?;
     let pulling = join(&sink, &copies, there).await?;
     let mut events = pulling.events();
     let serving = join(&source, &orders, here).await?;
     while !matches!(events.next().await, Some(peerloom::RoomEvent::PeerJoined { .. }) | None) {}
-    let started = Instant::now();
+    let clock = Clock::start();
     pulling.caught_up().await?;
-    let time = started.elapsed();
+    let took = clock.elapsed();
     has(&sink, documents).await?;
     let bytes: u64 =
         [&serving, &pulling].iter().flat_map(|room| room.peers()).map(|peer| peer.counters.bytes_sent).sum();
     source.close().await?;
     sink.close().await?;
-    Ok((documents as f64 / time.as_secs_f64(), bytes as f64 / documents as f64))
+    Ok((took, usize::try_from(bytes)?))
 }
 
 async fn has(node: &Node, documents: usize) -> anyhow::Result<()> {
