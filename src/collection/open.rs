@@ -18,8 +18,8 @@ use tracing::Instrument;
 use super::handle::Collection;
 use super::request::{Chain, Decision, REQUESTS_MAX, Request};
 use super::shared::{Era, Mark, Shared};
-use super::writer::{Caught, Writer};
-use crate::environment::random_u64;
+use super::writer::{Caught, Writer, past_views};
+use crate::environment::{Environment, random_u64};
 use crate::error::{Error, OpenError};
 use crate::node::{Node, NodeCore};
 
@@ -204,7 +204,7 @@ impl OpenCollections {
         let incarnation = Incarnation::new(random_u64(node.environment()));
         let mut replica = Replica::load(node.replica_limits().clone(), incarnation, entries(&*store).await?)?;
         if replica.views_are_stale(handler.id()) {
-            remake_views(&*store, &mut replica, &*handler).await?;
+            remake_views(&*store, &mut replica, &*handler, node.environment()).await?;
         }
         let environment = node.environment_handle();
         let snapshot = replica.snapshot().clone();
@@ -246,6 +246,7 @@ async fn remake_views(
     store: &dyn Store,
     replica: &mut Replica,
     handler: &dyn ConflictHandler,
+    environment: &dyn Environment,
 ) -> Result<(), OpenError> {
     let mut after: Option<Bytes> = None;
     loop {
@@ -256,8 +257,20 @@ async fn remake_views(
             .iter()
             .filter_map(|(key, _)| DocumentId::from_utf8(&key[CONFLICT_PREFIX.len()..]).ok())
             .collect();
-        let records = store.read(&ids).await?.into_iter().flatten().collect();
-        store.commit(Replica::remake(records, &mut Caught { handler })).await?;
+        let records = store.read(&ids).await?;
+        if !replica.keeps_past_views() {
+            let records = records.into_iter().flatten().collect();
+            store.commit(Replica::remake(records, &mut Caught { handler })).await?;
+            continue;
+        }
+        let past = past_views(store, &ids).await?;
+        let fresh = Incarnation::new(random_u64(environment));
+        let documents = ids.into_iter().zip(records);
+        let mut transaction = replica.begin(environment.now(), fresh, documents).with_past_views(past);
+        transaction.remake(&mut Caught { handler });
+        let (batch, committable, _) = transaction.finish(&mut Caught { handler });
+        store.commit(batch).await?;
+        replica.committed(committable);
     }
     Ok(store.commit(replica.views_made(handler.id())).await?)
 }

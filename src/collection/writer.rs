@@ -277,19 +277,21 @@ async fn besides(
     found: &Found,
     keys: &[Bytes],
 ) -> Result<(Vec<(DocumentId, PastViews)>, Vec<Option<Bytes>>), StorageError> {
-    let mut past = Vec::new();
-    if keeps_past_views {
-        let there: Vec<_> = found.iter().filter(|(_, record)| record.is_some()).map(|(id, _)| id).collect();
-        let keys: Vec<Bytes> = there.iter().map(|id| past_views_key(id)).collect();
-        let found = read_metadata(store, &keys).await?;
-        for (id, value) in there.into_iter().zip(found) {
-            // What does not read as past views was shown to nobody.
-            if let Some(views) = value.and_then(|value| PastViews::from_value(&value).ok()) {
-                past.push((id.clone(), views));
-            }
-        }
-    }
-    Ok((past, read_metadata(store, keys).await?))
+    let there = found.iter().filter(|(_, record)| keeps_past_views && record.is_some());
+    let there: Vec<DocumentId> = there.map(|(id, _)| id.clone()).collect();
+    Ok((past_views(store, &there).await?, read_metadata(store, keys).await?))
+}
+
+/// Reads the past views of documents, of those that have any.
+pub(super) async fn past_views(
+    store: &dyn Store,
+    ids: &[DocumentId],
+) -> Result<Vec<(DocumentId, PastViews)>, StorageError> {
+    let keys: Vec<Bytes> = ids.iter().map(past_views_key).collect();
+    let found = read_metadata(store, &keys).await?;
+    // What does not read as past views was shown to nobody.
+    let views = |value: Option<Bytes>| value.and_then(|value| PastViews::from_value(&value).ok());
+    Ok(ids.iter().zip(found).filter_map(|(id, value)| Some((id.clone(), views(value)?))).collect())
 }
 
 /// Reads entries of metadata by their keys, all at once.

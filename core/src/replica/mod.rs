@@ -219,7 +219,8 @@ impl Replica {
         self.handler.as_deref() != Some(handler)
     }
 
-    /// A batch that remakes the views of records in conflict. It moves nothing in the changefeed.
+    /// A batch that remakes the views of records in conflict. It moves nothing in the changefeed, so it is for replicas that keep no past views;
+    /// for others there is [`Transaction::remake`].
     pub fn remake(records: Vec<Record>, resolver: &mut dyn Resolver) -> Batch {
         let remade = records.into_iter().filter_map(|mut record| {
             let resolved = transaction::resolve(&record.document, &record.id, resolver, &mut Vec::new());

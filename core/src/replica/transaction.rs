@@ -119,6 +119,18 @@ impl<'r> Transaction<'r> {
         Some((slot.document.as_ref().expect("what has a view is there"), view, &slot.past))
     }
 
+    /// Makes the views of its documents again, by another handler. Where one differs, what it was becomes a past view, and the document moves to
+    /// the end of the changefeed, so that peers that are shown views are shown this one.
+    pub fn remake(&mut self, resolver: &mut dyn Resolver) {
+        for (index, (id, slot)) in self.slots.iter_mut().enumerate() {
+            let Some(document) = &slot.document else { continue };
+            let remade = resolve(document, id, resolver, &mut Vec::new());
+            if remade != slot.view && !core::mem::replace(&mut slot.changed, true) {
+                self.changed.push(index);
+            }
+        }
+    }
+
     /// Puts an entry of metadata into the batch, or with `None` removes it. For keys that begin with `x`, which are nobody else's.
     pub fn set_metadata(&mut self, key: Bytes, value: Option<Bytes>) {
         self.metadata.insert(key, value);

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use peerloom_core::{FieldWise, LastWriteWins};
+use peerloom_core::{FieldWise, Head, LastWriteWins, MergeWith};
 use peerloom_rxdb::{CloseReason, Direction, Event, Message, Settings, Unfit};
 use serde_json::{Value, json};
 use support::{Peer, Store};
@@ -319,6 +319,47 @@ fn a_restart_between_a_push_and_its_answer_makes_no_write_of_the_echo() {
     let (_, rows) = fork.asked("masterWrite");
     let row = json!({ "assumedMasterState": held(&todo("two"), false), "newDocumentState": held(&todo("three"), false) });
     assert_eq!(rows[0][0], row);
+}
+
+/// `a` was changed by the peer and `b` here, at once. Whole documents: the peer's edit is the later one. By field: both.
+fn in_conflict() -> Store {
+    let mut fork = fork(Store::new(LastWriteWins), &[held(&json!({ "id": "milk", "a": 0, "b": 0 }), false)]);
+    fork.write(|store| store.put(&json!({ "id": "milk", "a": 0, "b": 1 })));
+    let (push, _) = fork.asked("masterWrite");
+    let theirs = held(&json!({ "id": "milk", "a": 1, "b": 0 }), false);
+    fork.answer(&push, &json!([theirs]));
+    assert_eq!(fork.store.heads("milk"), 2);
+    fork.store
+}
+
+#[test]
+fn a_view_of_an_earlier_handler_handed_back_is_no_write() {
+    let mut store = in_conflict();
+    let before = store.get("milk").expect("a view");
+    store.change_handler(MergeWith::new("least", |heads: &[Head]| heads[0].state.clone()));
+    let after = store.get("milk").expect("a view");
+    assert_ne!(before, after);
+    store.reopen();
+    let (end, heads) = (store.end(), store.heads("milk"));
+    // Somebody who was shown it at another time.
+    let mut other = begun(store, FORK, "tok0x1aaaa", Settings::default());
+    let (pull, _) = other.asked("masterChangesSince");
+    other.answer(&pull, &page(&[held(&before, false)]));
+    assert_eq!((other.store.end(), other.store.heads("milk")), (end, heads));
+    let (_, rows) = other.asked("masterWrite");
+    assert_eq!(rows[0][0]["newDocumentState"], held(&after, false));
+}
+
+#[test]
+fn what_another_handler_makes_of_a_conflict_is_served() {
+    let mut master = master(in_conflict());
+    let checkpoint = pull(&mut master, &Value::Null)["checkpoint"].clone();
+    let mut store = master.store;
+    store.change_handler(MergeWith::new("least", |heads: &[Head]| heads[0].state.clone()));
+    let view = held(&store.get("milk").expect("a view"), false);
+    store.reopen();
+    let mut master = begun(store, MASTER, FORK, Settings::default());
+    assert_eq!(pull(&mut master, &checkpoint)["documents"], json!([view]));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-// An RxDB peer with memory storage, driven by one JSON command per line on its input. Answers each with one line on its output.
+// An RxDB peer with memory storage, driven by one JSON command per line on its input. Answers each with one line on its output, and says
+// there whenever its documents have changed.
 import { createInterface } from 'node:readline';
 import process from 'node:process';
 import { addRxPlugin, createRxDatabase, getChangedDocumentsSince } from 'rxdb';
@@ -70,6 +71,7 @@ const commands = {
         const conflictHandler = handler === 'field-wise' ? fieldWise : undefined;
         await database.addCollections({ todos: { schema, ...(conflictHandler && { conflictHandler }) } });
         collection = database.todos;
+        collection.storageInstance.changeStream().subscribe(() => say({ changed: true }));
         if (link) await commands.link({});
         return { token: await database.storageToken };
     },
@@ -172,13 +174,13 @@ async function changes(holds) {
     }
 }
 
-const answer = (message) => process.stdout.write(JSON.stringify(message) + '\n');
+const say = (message) => process.stdout.write(JSON.stringify(message) + '\n');
 process.on('unhandledRejection', (error) => errors.push('unhandled: ' + String(error).slice(0, 400)));
 createInterface({ input: process.stdin }).on('line', async (line) => {
     const { number, command, ...parameters } = JSON.parse(line);
     try {
-        answer({ number, result: await commands[command](parameters) });
+        say({ number, result: await commands[command](parameters) });
     } catch (error) {
-        answer({ number, error: String(error?.stack ?? error).slice(0, 1000) });
+        say({ number, error: String(error?.stack ?? error).slice(0, 1000) });
     }
 }).on('close', () => process.exit(0));

@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
+use futures_util::stream::select_all;
+use futures_util::{Stream, StreamExt};
 use peerloom::{LastWriteWins, Memory, Room};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -119,23 +122,59 @@ pub async fn round(plan: Plan<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome { settled_after, stale_wins, lost: lost(&plan, &nodes).await? })
 }
 
-/// Waits until all hold the same, and still do after everybody was asked again.
+/// Waits until all hold the same, and still do after everybody has heard from everybody else again.
 async fn settle(nodes: &[Peerloom], peers: &[RxdbPeer]) -> anyhow::Result<()> {
-    let mut before: Option<Value> = None;
+    let of_nodes = nodes.iter().map(|node| node.todos.watch().map(drop).boxed());
+    let of_peers = peers.iter().map(RxdbPeer::changes);
+    let mut changes = select_all(of_nodes.chain(of_peers));
+    let mut marks: Vec<String> = Vec::new();
+    loop {
+        let before = all_equal(nodes, peers, &marks, &mut changes).await?;
+        // A link delivers in order: a mark that has arrived has everything before it.
+        let mark = |from: String| format!("mark-{}-{from}", marks.len());
+        let of_nodes: Vec<_> = (0..nodes.len()).map(|index| mark(format!("node-{index}"))).collect();
+        let of_peers: Vec<_> = (0..peers.len()).map(|index| mark(format!("peer-{index}"))).collect();
+        for (node, mark) in nodes.iter().zip(&of_nodes) {
+            node.todos.put(mark.as_str(), &todo(mark, "mark")).await?;
+        }
+        for (peer, mark) in peers.iter().zip(&of_peers) {
+            peer.insert(&[todo(mark, "mark")]).await?;
+        }
+        marks.extend(of_nodes.into_iter().chain(of_peers));
+        let after = all_equal(nodes, peers, &marks, &mut changes).await?;
+        if without(&marks, after) == without(&marks, before) {
+            return Ok(());
+        }
+    }
+}
+
+fn without(marks: &[String], mut documents: Value) -> Value {
+    if let Some(documents) = documents.as_object_mut() {
+        marks.iter().for_each(|mark| drop(documents.remove(mark)));
+    }
+    documents
+}
+
+/// Waits until all hold the same documents, these among them.
+async fn all_equal(
+    nodes: &[Peerloom],
+    peers: &[RxdbPeer],
+    ids: &[String],
+    changes: &mut (impl Stream<Item = ()> + Unpin),
+) -> anyhow::Result<Value> {
     loop {
         let first = nodes[0].documents().await?;
-        let mut all_equal = true;
+        let mut all_equal = ids.iter().all(|id| first.get(id).is_some());
         for node in &nodes[1..] {
             all_equal &= node.documents().await? == first;
         }
         for peer in peers {
             all_equal &= peer.documents().await? == first;
         }
-        if all_equal && before.as_ref() == Some(&first) {
-            return Ok(());
+        if all_equal {
+            return Ok(first);
         }
-        before = all_equal.then_some(first);
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        changes.next().await.context("a peer has ended")?;
     }
 }
 

@@ -6,10 +6,12 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Where the scripts and their packages lie.
 fn directory() -> PathBuf {
@@ -35,6 +37,7 @@ pub struct RxdbPeer {
     child: Child,
     input: tokio::sync::Mutex<(u64, ChildStdin)>,
     answers: Answers,
+    changes: watch::Receiver<()>,
 }
 
 fn node(script: &str, arguments: &[String]) -> anyhow::Result<Child> {
@@ -51,12 +54,17 @@ impl RxdbPeer {
         let input = child.stdin.take().context("its input is piped")?;
         let output = child.stdout.take().context("its output is piped")?;
         let answers = Answers::default();
+        let (changed, changes) = watch::channel(());
         tokio::spawn({
             let answers = answers.clone();
             async move {
                 let mut lines = BufReader::new(output).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
                     let Ok(mut answer) = serde_json::from_str::<Value>(&line) else { continue };
+                    if answer["changed"] == true {
+                        changed.send_replace(());
+                        continue;
+                    }
                     let number = answer["number"].as_u64().unwrap_or_default();
                     let asked = answers.lock().expect("nobody panics with it").remove(&number);
                     let Some(asked) = asked else { continue };
@@ -69,7 +77,7 @@ impl RxdbPeer {
                 answers.lock().expect("nobody panics with it").clear();
             }
         });
-        Ok(Self { child, input: tokio::sync::Mutex::new((0, input)), answers })
+        Ok(Self { child, input: tokio::sync::Mutex::new((0, input)), answers, changes })
     }
 
     /// Starts a process, opens its database and joins the room. `options` are those of `open` in `peer.mjs`.
@@ -121,9 +129,18 @@ impl RxdbPeer {
         self.ask("until", json!({ "expected": expected })).await.map(drop)
     }
 
-    /// The process, to be killed.
-    pub fn process(&mut self) -> &mut Child {
-        &mut self.child
+    /// Has an item after its documents have changed, one for several changes if nobody looks. Ends with the process.
+    pub fn changes(&self) -> BoxStream<'static, ()> {
+        stream::unfold(self.changes.clone(), |mut changes| async {
+            changes.changed().await.ok()?;
+            Some(((), changes))
+        })
+        .boxed()
+    }
+
+    /// Kills the process, and waits until it is gone.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
     }
 }
 

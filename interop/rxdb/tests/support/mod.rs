@@ -62,6 +62,13 @@ impl Store {
         self.replica = Replica::load(ReplicaLimits::default(), incarnation, loaded).expect("what it wrote");
     }
 
+    /// As after opening it with another handler.
+    pub(crate) fn change_handler(&mut self, handler: impl ConflictHandler) {
+        self.handler = Box::new(handler);
+        let ids = self.records.keys().cloned().collect();
+        self.transact(ids, |transaction, _, calls| transaction.remake(calls));
+    }
+
     fn transact<T>(
         &mut self,
         ids: Vec<DocumentId>,
