@@ -57,7 +57,7 @@ fn scenario(name: &str) -> Scenario {
         // The keys of hash maps are drawn once per process.
         "different" => {
             let keys = RandomState::new();
-            small.documents(move |_: &mut Draw| -> Value { json!({ "n": keys.hash_one(1) % 1_000 }) })
+            small.documents(move |_: &mut Draw| -> Value { json!({ "n": keys.hash_one(1) % (1 << 50) }) })
         }
         other => panic!("no scenario {other}"),
     }
