@@ -54,6 +54,11 @@ impl Slot {
             self.view = None;
         }
         self.as_sent_by = page;
+        self.changes()
+    }
+
+    /// Marks it as changed. Returns whether this is its first change.
+    pub(super) fn changes(&mut self) -> bool {
         !core::mem::replace(&mut self.changed, true)
     }
 }

@@ -125,7 +125,7 @@ impl<'r> Transaction<'r> {
         for (index, (id, slot)) in self.slots.iter_mut().enumerate() {
             let Some(document) = &slot.document else { continue };
             let remade = resolve(document, id, resolver, &mut Vec::new());
-            if remade != slot.view && !core::mem::replace(&mut slot.changed, true) {
+            if remade.as_ref() != slot.view.as_deref() && slot.changes() {
                 self.changed.push(index);
             }
         }

@@ -76,6 +76,8 @@ pub enum Item {
 pub enum Reply {
     /// Nothing is left to be done.
     Agreed,
+    /// What the peer wrote upon our view is our view now.
+    Accepted,
     /// The peer should have what we have instead.
     Differs(Shown),
     /// It was not taken.
@@ -126,7 +128,7 @@ pub fn exchanged_prefix(token: &Token) -> Bytes {
 }
 
 impl Item {
-    fn id(&self) -> &DocumentId {
+    pub(crate) fn id(&self) -> &DocumentId {
         match self {
             Self::Has(incoming) | Self::Row { new: incoming, .. } => &incoming.id,
             Self::Taken { id, .. } => id,
@@ -256,7 +258,7 @@ impl Deciding<'_, '_> {
         }
         match self.write(new, record) {
             Err(error) => refused(new, &error),
-            Ok(()) if accepted => Reply::Agreed,
+            Ok(()) if accepted => Reply::Accepted,
             Ok(()) => self.shown_unless_equal(new),
         }
     }

@@ -70,6 +70,17 @@ fn told(fork: &mut Peer, document: &Value) {
     fork.answer("masterChangeStream$", &page(std::slice::from_ref(document)));
 }
 
+/// The documents of each message of a change stream.
+fn told_by(said: &[Message]) -> Vec<Value> {
+    let told = |message: &Message| match message {
+        Message::Response { id, result, .. } if id == "masterChangeStream$" => {
+            Some(result["documents"].clone())
+        }
+        _ => None,
+    };
+    said.iter().filter_map(told).collect()
+}
+
 fn todo(title: &str) -> Value {
     json!({ "id": "milk", "title": title })
 }
@@ -133,6 +144,43 @@ fn a_peer_is_never_told_what_it_wrote_itself() {
     assert_eq!(master.said(), [], "an answer, and no change");
     let nothing_new = json!({ "checkpoint": served["checkpoint"], "documents": [] });
     assert_eq!(pull(&mut master, &served["checkpoint"]), nothing_new);
+}
+
+#[test]
+fn a_write_after_a_refused_one_is_told_because_of_what_was_told_before() {
+    let mut master = master(stored("one"));
+    pull(&mut master, &Value::Null);
+    master.write(|store| store.put(&todo("ours")));
+    assert_eq!(master.answered().1["documents"], json!([held(&todo("ours"), false)]));
+    // The fork has not taken that up when it writes, and perhaps not when it writes again upon the answer.
+    let (ours, both) = (held(&todo("ours"), false), held(&todo("both"), false));
+    let refused = write(&mut master, Some(&held(&todo("one"), false)), &held(&todo("theirs"), false));
+    assert_eq!(refused, json!([ours]));
+    let row = json!({ "assumedMasterState": ours, "newDocumentState": both });
+    master.hear_value(&json!({ "id": "w", "method": "masterWrite", "params": [[row]] }));
+    let said = master.said();
+    let told = |message: &Message| match message {
+        Message::Response { id, result, .. } if id == "masterChangeStream$" => {
+            Some(result["documents"].clone())
+        }
+        _ => None,
+    };
+    assert_eq!(said.iter().filter_map(told).collect::<Vec<_>>(), [json!([both])]);
+    assert_eq!(master.store.heads("milk"), 1, "and it is no write of ours");
+}
+
+#[test]
+fn a_write_is_told_if_more_than_one_state_was_told_before() {
+    let mut master = master(stored("one"));
+    for title in ["two", "one"] {
+        master.write(|store| store.put(&todo(title)));
+        assert_eq!(master.answered().1["documents"], json!([held(&todo(title), false)]));
+    }
+    // Written upon which of the two? If upon the first, the second is still to come.
+    let row = json!({ "assumedMasterState": held(&todo("one"), false), "newDocumentState": held(&todo("mine"), false) });
+    master.hear_value(&json!({ "id": "w", "method": "masterWrite", "params": [[row]] }));
+    let said = master.said();
+    assert_eq!(told_by(&said), [json!([held(&todo("mine"), false)])]);
 }
 
 #[test]

@@ -263,7 +263,7 @@ impl Session {
     pub(super) fn followed(&mut self, replies: Vec<Reply>, effects: &mut Vec<Effect>) {
         for reply in replies {
             match reply {
-                Reply::Agreed => {}
+                Reply::Agreed | Reply::Accepted => {}
                 Reply::Differs(shown) => {
                     self.follow.again.retain(|earlier| earlier.id != shown.id);
                     self.follow.again.push_back(shown);

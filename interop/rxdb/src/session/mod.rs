@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use peerloom_core::{Now, Sequence, Snapshot};
+use peerloom_core::{DocumentId, Now, Sequence, Snapshot};
 use serde_json::Value;
 
 use crate::chunk::{Assembler, split};
@@ -44,6 +44,7 @@ enum Busy {
     /// Deciding on rows that a fork wants to be written.
     Writing {
         request: String,
+        ids: Vec<DocumentId>,
     },
     /// Deciding on what the master told.
     Following,
@@ -190,7 +191,7 @@ impl Session {
                 }
             }
             Input::Exchanged(replies) => match self.busy.take() {
-                Some(Busy::Writing { request }) => self.written(&request, replies, effects),
+                Some(Busy::Writing { request, ids }) => self.written(&request, &ids, replies, effects),
                 Some(Busy::Following) => self.followed(replies, effects),
                 other => self.busy = other,
             },

@@ -1,8 +1,9 @@
 //! What a master does: answers what forks ask, and tells its changes.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use peerloom_core::{Checkpoint, Incarnation, PageLimits, Sequence};
+use peerloom_core::{Checkpoint, DocumentId, Incarnation, PageLimits, Sequence};
 use serde_json::Value;
 
 use super::{Busy, Request, Session};
@@ -14,11 +15,78 @@ use crate::message;
 /// The most bytes of bodies that one scan reads.
 pub(super) const SCAN_BYTES_MAX: NonZeroU32 = NonZeroU32::new(4 << 20).expect("a literal above zero");
 
+/// The most documents of which is remembered how often the fork was shown them. With more, whatever it writes is sent back to it.
+const SHOWN_MAX: usize = 16_384;
+
 /// How far the change stream is.
 #[derive(Debug, Default)]
 pub(super) struct Serve {
     /// Everything up to here was told, or is left to be pulled.
     pub(super) streamed: Sequence,
+    /// What may still be on its way through the fork.
+    on_its_way: OnItsWay,
+}
+
+/// States that the fork was shown, and that it may take up after a write of its own which we have accepted meanwhile.
+///
+/// RxDB pulls and pushes beside each other. A state that it was sent before its write was accepted, and that it takes up afterwards, looks to it
+/// like a newer one of its master's, and replaces what it wrote. A master of RxDB's heals that by sending every write back on its change
+/// stream. Here that is done where it matters. A fork that writes upon the only state that it was shown has taken that up.
+#[derive(Debug, Default)]
+struct OnItsWay {
+    shown: BTreeMap<DocumentId, Times>,
+    /// There were too many to remember.
+    any: bool,
+}
+
+/// How often a fork was shown a document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Times {
+    Once,
+    /// Or once and in another way than it wanted.
+    Often,
+}
+
+impl OnItsWay {
+    fn show(&mut self, id: &DocumentId) {
+        match self.shown.get_mut(id) {
+            Some(times) => *times = Times::Often,
+            None => self.remember(id, Times::Once),
+        }
+    }
+
+    /// The fork was shown a document instead of being obeyed.
+    fn refuse(&mut self, id: &DocumentId) {
+        self.remember(id, Times::Often);
+    }
+
+    /// What the fork wrote upon our view is our view.
+    fn accept(&mut self, id: &DocumentId) {
+        if self.shown.get(id) == Some(&Times::Once) {
+            self.shown.remove(id);
+        }
+    }
+
+    /// The fork has by itself what we have.
+    fn agree(&mut self, id: &DocumentId) {
+        if let Some(times) = self.shown.get_mut(id) {
+            *times = Times::Often;
+        }
+    }
+
+    /// Whether our view is to be shown even if the fork is known to have it.
+    fn may_replace(&self, id: &DocumentId) -> bool {
+        self.any || self.shown.get(id) == Some(&Times::Often)
+    }
+
+    fn remember(&mut self, id: &DocumentId, times: Times) {
+        if self.shown.len() < SHOWN_MAX || self.shown.contains_key(id) {
+            self.shown.insert(id.clone(), times);
+        } else {
+            self.any = true;
+            self.shown.clear();
+        }
+    }
 }
 
 /// A page on its way.
@@ -118,7 +186,10 @@ impl Session {
             }
             building.cursor = scanned.record.sequence;
             reached_end = building.cursor >= self.snapshot.end;
-            if let Some(text) = self.shown(scanned, building.from_nothing, effects) {
+            let is_streamed = building.request.is_none();
+            let anyhow =
+                building.from_nothing || is_streamed && self.serve.on_its_way.may_replace(&scanned.record.id);
+            if let Some(text) = self.shown(scanned, anyhow, effects) {
                 building.bytes += text.len();
                 building.documents.push(text);
             }
@@ -136,11 +207,14 @@ impl Session {
         }
     }
 
-    /// A document as the peer is to see it, unless it has it already, or must not or cannot have it.
-    fn shown(&mut self, scanned: Scanned, from_nothing: bool, effects: &mut Vec<Effect>) -> Option<String> {
-        let shown = scanned.shown().filter(|shown| from_nothing || !shown.is_unchanged())?;
+    /// A document as the peer is to see it, unless it must not or cannot have it. `anyhow` even if it is known to have it already.
+    fn shown(&mut self, scanned: Scanned, anyhow: bool, effects: &mut Vec<Effect>) -> Option<String> {
+        let shown = scanned.shown().filter(|shown| anyhow || !shown.is_unchanged())?;
         match self.text(&shown) {
-            Ok(text) => Some(text),
+            Ok(text) => {
+                self.serve.on_its_way.show(&shown.id);
+                Some(text)
+            }
             Err(why) => {
                 self.left_out(Some(shown.id), why, effects);
                 None
@@ -197,17 +271,27 @@ impl Session {
             }
         }
         let (token, direction) = (self.token(), self.settings().direction);
+        let ids = items.iter().map(|item| item.id().clone()).collect();
         effects.push(Effect::Exchange(Exchange { token, direction, items, link: None }));
-        self.busy = Some(Busy::Writing { request });
+        self.busy = Some(Busy::Writing { request, ids });
     }
 
-    pub(super) fn written(&mut self, request: &str, replies: Vec<Reply>, effects: &mut Vec<Effect>) {
+    /// `ids` are those of the rows that were written, one for each reply.
+    pub(super) fn written(
+        &mut self,
+        request: &str,
+        ids: &[DocumentId],
+        replies: Vec<Reply>,
+        effects: &mut Vec<Effect>,
+    ) {
         let (mut refused, mut bytes) = (Vec::new(), 0);
-        for reply in replies {
+        for (id, reply) in ids.iter().zip(replies) {
             match reply {
-                Reply::Agreed => {}
+                Reply::Agreed => self.serve.on_its_way.agree(id),
+                Reply::Accepted => self.serve.on_its_way.accept(id),
                 Reply::Differs(shown) => match self.text(&shown) {
                     Ok(text) => {
+                        self.serve.on_its_way.refuse(id);
                         bytes += text.len();
                         refused.push(text);
                     }
