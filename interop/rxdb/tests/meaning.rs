@@ -206,7 +206,7 @@ fn a_master_that_comes_back_empty_is_pushed_all_that_it_had() {
     let milk = held(&todo("one"), false);
     let bread = json!({ "id": "bread", "title": "brown" });
     let tea = held(&json!({ "id": "tea", "title": "green" }), false);
-    for finds in [Vec::new(), vec![tea.clone()]] {
+    for finds in [Vec::new(), vec![tea]] {
         let mut store = fork(Store::new(LastWriteWins), std::slice::from_ref(&milk)).store;
         store.put(&bread);
         store.remove("milk");
