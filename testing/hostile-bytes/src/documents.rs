@@ -37,7 +37,7 @@ pub fn documents(data: &[u8]) {
     assert_eq!(json::to_canonical(&again), Ok(body));
 }
 
-/// The versions of a document in conflict: of each the body and the annotations, as [`pieces`](crate::pieces). A version
+/// The versions of a document in conflict: of each the body and the annotations, each behind its length. A version
 /// without a body is deleted.
 pub fn handlers(data: &[u8]) {
     let pieces: Vec<Bytes> = crate::pieces(data).take(2 * HEADS_MAX).collect();

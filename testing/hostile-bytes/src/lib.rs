@@ -47,7 +47,7 @@ pub const TARGETS: &[Target] = &[
 /// The most bytes of a frame for [`frames`]: small, so that a fuzzer meets the bound.
 const FRAME_BYTES_MAX: usize = 1024;
 
-/// The frames of a peer, as [`pieces`].
+/// The frames of a peer, each behind its length.
 pub fn frames(data: &[u8]) {
     let config = SessionConfig {
         identity: Identity::from_secret(&[1; 32]),
