@@ -37,8 +37,15 @@ impl MalformedSettings {
         let line = 1 + before.matches('\n').count();
         // The parser repeats what it did not expect, in quotation marks where that is a string.
         let shows_value = message.contains('"') || message.contains(INVITATION_SCHEME);
-        let detail = if shows_value { "not a value of this setting" } else { message };
-        Self { line, detail: detail.to_owned() }
+        let setting =
+            text.lines().nth(line - 1).and_then(|line| line.split_once('=')).map(|(name, _)| name.trim());
+        let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let detail = match setting.filter(is_name) {
+            _ if !shows_value => message.to_owned(),
+            Some(setting) => format!("not a value of {setting}"),
+            None => "not a value of this setting".to_owned(),
+        };
+        Self { line, detail }
     }
 }
 
@@ -122,5 +129,13 @@ mod tests {
                 assert!(!error.contains("secret"), "{line}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn an_error_in_the_settings_file_names_the_setting() {
+        let text = "topic = \"notes\"\npeers_max = \"many\"\n";
+        let error = toml::from_str::<crate::settings::Given>(text).expect_err("a number is wanted");
+        let error = MalformedSettings::new(text, error.span(), error.message()).to_string();
+        assert_eq!(error, "line 2: not a value of peers_max");
     }
 }
