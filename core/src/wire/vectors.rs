@@ -77,33 +77,22 @@ fn messages() -> Vec<(&'static str, Message)> {
         connected: vec![incarnation(9), incarnation(12)],
         disconnected: vec![incarnation(7)],
     };
+    let hello = |capabilities| {
+        Message::Hello(Hello {
+            version_min: 1,
+            version_max: 1,
+            public_key: [0x11; 32],
+            opening: Opening::new(42),
+            nonce: [0x22; 32],
+            message_bytes_max: 64 << 20,
+            capabilities,
+        })
+    };
     let pull =
         |after| Message::Pull(Pull { collection, after, pages: 2, documents_max: 1000, bytes_max: 262_144 });
     vec![
-        (
-            "hello",
-            Message::Hello(Hello {
-                version_min: 1,
-                version_max: 1,
-                public_key: [0x11; 32],
-                opening: Opening::new(42),
-                nonce: [0x22; 32],
-                message_bytes_max: 64 << 20,
-                capabilities: Capabilities::NONE,
-            }),
-        ),
-        (
-            "hello-of-one-that-speaks-rxdb",
-            Message::Hello(Hello {
-                version_min: 1,
-                version_max: 1,
-                public_key: [0x11; 32],
-                opening: Opening::new(42),
-                nonce: [0x22; 32],
-                message_bytes_max: 64 << 20,
-                capabilities: Capabilities::SPEAKS_RXDB,
-            }),
-        ),
+        ("hello", hello(Capabilities::NONE)),
+        ("hello-of-one-that-speaks-rxdb", hello(Capabilities::SPEAKS_RXDB)),
         (
             "proof",
             Message::Proof {
