@@ -1,13 +1,13 @@
 //! What encryption at rest costs: the same documents written to a storage and read back, plain and encrypted.
 //!
-//! In memory it is nearly all sealing and opening, on fjall it stands beside a disk. Without peers, which would hide it behind
+//! In memory it is nearly all sealing and opening, on fjall and RocksDB it stands beside a disk. Without peers, which would hide it behind
 //! their own work.
 
 use std::time::Instant;
 
 use peerloom::core::{Batch, CollectionName, PageLimits, Put, Record, Sequence, Storage};
 use peerloom::encrypted::{PasswordCost, Secret};
-use peerloom::{Dot, Encrypted, Fjall, Head, Incarnation, Memory, Stamp};
+use peerloom::{Dot, Encrypted, Fjall, Head, Incarnation, Memory, RocksDb, Stamp};
 use tokio::runtime::Runtime;
 
 use crate::document;
@@ -37,20 +37,23 @@ pub(crate) fn run() -> anyhow::Result<Vec<Figure>> {
     let mut openings = Vec::new();
     for _ in 0..ROUNDS {
         let directory = tempfile::tempdir()?;
-        let place = |what: &str| Fjall::at(directory.path().join(what));
+        let place = |what: &str| directory.path().join(what);
+        let (fjall, rocksdb) = (|what| Fjall::at(place(what)), |what| RocksDb::at(place(what)));
         let secret = Secret::key([7; 32]);
         rounds.push(runtime.block_on(async {
             anyhow::Ok([
                 measure(Memory::new(), &records).await?,
                 measure(Encrypted::create(Memory::new(), &secret).await?, &records).await?,
-                measure(place("plain"), &records).await?,
-                measure(Encrypted::create(place("encrypted"), &secret).await?, &records).await?,
+                measure(fjall("plain fjall"), &records).await?,
+                measure(Encrypted::create(fjall("fjall"), &secret).await?, &records).await?,
+                measure(rocksdb("plain RocksDB"), &records).await?,
+                measure(Encrypted::create(rocksdb("RocksDB"), &secret).await?, &records).await?,
             ])
         })?);
         openings.push(runtime.block_on(opening_by_password())?);
     }
     let mut figures = Vec::new();
-    for (name, plain) in [("memory", 0), ("fjall", 2)] {
+    for (name, plain) in [("memory", 0), ("fjall", 2), ("RocksDB", 4)] {
         for (how, rate) in [
             ("written", (|rates: Rates| rates.written) as fn(Rates) -> f64),
             ("read", |rates: Rates| rates.read),
