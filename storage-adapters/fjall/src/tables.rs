@@ -16,7 +16,9 @@ use fjall::{Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use peerloom_core::{
     Batch, CommitError, DocumentId, IdRange, PageLimits, Put, Record, Sequence, StorageError,
 };
-use peerloom_on_disk::{Page, Tables, decode_entry, encode_entry, of_system, sequence_of_key};
+use peerloom_on_disk::{
+    FeedEnd, Page, Tables, decode_entry, encode_entry, metadata_page, of_system, sequence_of_key,
+};
 
 use crate::{Durability, Options, failure};
 
@@ -40,9 +42,7 @@ pub(crate) struct Database {
     metadata: Keyspace,
     database: fjall::Database,
     persist: PersistMode,
-    /// The highest sequence in the feed.
-    end: Sequence,
-    failed: bool,
+    end: FeedEnd,
 }
 
 impl Database {
@@ -70,15 +70,15 @@ impl Database {
                 .expect_point_read_hits(true)
         })?;
         let metadata = database.keyspace("metadata", small)?;
-        let end = match feed.last_key_value() {
+        let end = FeedEnd::found(match feed.last_key_value() {
             Some(last) => sequence_of_key(&last.key()?).ok_or(fjall::Error::Unrecoverable)?,
             None => Sequence::ZERO,
-        };
+        });
         let persist = match options.durability {
             Durability::Synced => PersistMode::SyncData,
             Durability::Buffered => PersistMode::Buffer,
         };
-        Ok(Self { documents, feed, metadata, database, persist, end, failed: false })
+        Ok(Self { documents, feed, metadata, database, persist, end })
     }
 
     fn record_at(&self, key: &[u8], id: &[u8]) -> Result<Record, StorageError> {
@@ -138,41 +138,22 @@ impl Tables for Database {
         after: Option<&[u8]>,
         entries_max: NonZeroU32,
     ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut found = Vec::new();
-        // The keys with a prefix follow each other, so the first without it is the end, and no upper bound is needed.
-        for entry in self.metadata.range::<&[u8], _>((start, Bound::Unbounded)) {
-            let (key, value) = entry.into_inner().map_err(|error| failure::of_fjall(&error))?;
-            if found.len() == entries_max.get() as usize || !key.starts_with(prefix) {
-                break;
-            }
-            found.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
-        }
-        Ok(found)
+        metadata_page(prefix, after, entries_max, |start| {
+            self.metadata.range::<&[u8], _>((start, Bound::Unbounded)).map(|entry| {
+                let (key, value) = entry.into_inner().map_err(|error| failure::of_fjall(&error))?;
+                Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+            })
+        })
     }
 
-    /// Does not check that `replaces` is the sequence that is stored, which would take a read for each record.
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
-        if self.failed {
-            let detail = "an earlier commit failed; the store must be reopened".into();
-            return Err(CommitError::NotApplied(StorageError::Io { detail }));
-        }
-        let mut end = self.end;
+        let end = self.end.after(&batch)?;
         // Two for each record, and seldom a third.
         let items = 2 * batch.records.len() + batch.metadata.len();
         let mut write =
             OwnedWriteBatch::with_capacity(self.database.clone(), items).durability(Some(self.persist));
         let mut entry = Vec::new();
         for Put { record, replaces } in &batch.records {
-            assert!(
-                record.sequence > end || *replaces == Some(record.sequence),
-                "{:?} is neither above the end of the feed, {end:?}, nor the sequence it replaces",
-                record.sequence
-            );
-            end = end.max(record.sequence);
             let key = record.sequence.number().to_be_bytes();
             if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
                 write.remove(&self.feed, replaced.number().to_be_bytes());
@@ -187,19 +168,13 @@ impl Tables for Database {
                 None => write.remove(&self.metadata, &*key),
             }
         }
-        // Where in the journal a write failed is not told, and the end of the batch may yet reach the disk. If only
-        // an earlier write in the background failed, then the batch was not applied, but the store must be
+        // If only an earlier write in the background failed, then the batch was not applied, but the store must be
         // reopened all the same, and only this answer says so.
-        write.commit().map_err(|error| {
-            self.failed = true;
-            CommitError::Unknown(failure::of_fjall(&error))
-        })?;
-        self.end = end;
-        Ok(())
+        self.end.written(end, write.commit().map_err(|error| failure::of_fjall(&error)))
     }
 
     fn close(self) {
-        let failed = self.failed;
+        let failed = self.end.is_unknown();
         drop(self);
         if failed {
             thread::sleep(Duration::from_millis(SETTLE_AFTER_FAILURE_MS));

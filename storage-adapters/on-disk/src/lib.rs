@@ -9,6 +9,8 @@ mod directory;
 mod durability;
 mod failure;
 mod feed;
+mod feed_end;
+mod metadata;
 mod page;
 mod store;
 
@@ -16,5 +18,7 @@ pub use directory::{Directory, Layout};
 pub use durability::Durability;
 pub use failure::{of_read_or_system, of_system};
 pub use feed::{decode_entry, encode_entry, sequence_of_key};
+pub use feed_end::FeedEnd;
+pub use metadata::metadata_page;
 pub use page::Page;
 pub use store::{OnDisk, Tables};

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use peerloom_core::{
     Batch, CommitError, DocumentId, IdRange, PageLimits, Put, Record, Sequence, StorageError,
 };
-use peerloom_on_disk::{Page, Tables, decode_entry, encode_entry, sequence_of_key};
+use peerloom_on_disk::{FeedEnd, Page, Tables, decode_entry, encode_entry, metadata_page, sequence_of_key};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
     Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions,
@@ -58,10 +58,7 @@ pub(crate) struct Database {
     database: DB,
     read: ReadOptions,
     write: WriteOptions,
-    /// The highest sequence in the feed.
-    end: Sequence,
-    /// A write failed: nobody knows what the log holds before it is read again.
-    failed: bool,
+    end: FeedEnd,
 }
 
 impl Database {
@@ -86,20 +83,12 @@ impl Database {
         let mut write = WriteOptions::default();
         write.set_sync(options.durability == Durability::Synced);
         let read = ReadOptions::default();
-        let mut opened = Self { database, read, write, end: Sequence::ZERO, failed: false };
-        opened.end = opened.last_sequence()?;
-        Ok(opened)
-    }
-
-    fn last_sequence(&self) -> Result<Sequence, StorageError> {
-        let mut entries = self.database.iterator_cf(self.family(FEED), IteratorMode::End);
-        let Some(last) = entries.next() else { return Ok(Sequence::ZERO) };
-        let (key, _) = last.map_err(|error| failure::of_rocksdb(&error))?;
-        sequence_of_key(&key).ok_or_else(|| corrupt("a key of the feed is not a sequence"))
+        let end = FeedEnd::found(last_sequence(&database)?);
+        Ok(Self { database, read, write, end })
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
-        self.database.cf_handle(name).expect("the database was opened with all its column families")
+        family(&self.database, name)
     }
 
     fn record_at(&self, key: &[u8], id: &[u8]) -> Result<Record, StorageError> {
@@ -196,30 +185,15 @@ impl Tables for Database {
         after: Option<&[u8]>,
         entries_max: NonZeroU32,
     ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut found = Vec::new();
-        // The keys with a prefix follow each other, so the first without it is the end, and no upper bound is needed.
-        for entry in self.entries(METADATA, start) {
-            let (key, value) = entry?;
-            if found.len() == entries_max.get() as usize || !key.starts_with(prefix) {
-                break;
-            }
-            found.push((Bytes::from(key), Bytes::from(value)));
-        }
-        Ok(found)
+        metadata_page(prefix, after, entries_max, |start| {
+            let entries = self.entries(METADATA, start);
+            entries.map(|entry| entry.map(|(key, value)| (Bytes::from(key), Bytes::from(value))))
+        })
     }
 
-    /// Does not check that `replaces` is the sequence that is stored, which would take a read for each record.
     fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
-        if self.failed {
-            let detail = "an earlier commit failed; the store must be reopened".into();
-            return Err(CommitError::NotApplied(StorageError::Io { detail }));
-        }
+        let end = self.end.after(&batch)?;
         let (feed, documents, metadata) = (self.family(FEED), self.family(DOCUMENTS), self.family(METADATA));
-        let mut end = self.end;
         let records_bytes = |batch: &Batch| {
             let bytes =
                 |put: &Put| put.record.bytes() + 2 * put.record.id.as_bytes().len() + ENTRY_BYTES_SPARE;
@@ -228,12 +202,6 @@ impl Tables for Database {
         let mut write = WriteBatch::with_capacity_bytes(records_bytes(&batch));
         let mut entry = Vec::new();
         for Put { record, replaces } in &batch.records {
-            assert!(
-                record.sequence > end || *replaces == Some(record.sequence),
-                "{:?} is neither above the end of the feed, {end:?}, nor the sequence it replaces",
-                record.sequence
-            );
-            end = end.max(record.sequence);
             let key = record.sequence.number().to_be_bytes();
             if let Some(replaced) = replaces.filter(|replaced| *replaced != record.sequence) {
                 write.delete_cf(feed, replaced.number().to_be_bytes());
@@ -248,18 +216,24 @@ impl Tables for Database {
                 None => write.delete_cf(metadata, key),
             }
         }
-        // Where in the log a write failed is not told, and the batch may yet be found there when it is read again.
-        if let Err(error) = self.database.write_opt(write, &self.write) {
-            self.failed = true;
-            return Err(CommitError::Unknown(failure::of_rocksdb(&error)));
-        }
-        self.end = end;
-        Ok(())
+        let written = self.database.write_opt(write, &self.write);
+        self.end.written(end, written.map_err(|error| failure::of_rocksdb(&error)))
     }
 
     fn close(self) {
         self.database.cancel_all_background_work(true);
     }
+}
+
+fn family<'a>(database: &'a DB, name: &str) -> &'a ColumnFamily {
+    database.cf_handle(name).expect("the database was opened with all its column families")
+}
+
+fn last_sequence(database: &DB) -> Result<Sequence, StorageError> {
+    let mut entries = database.iterator_cf(family(database, FEED), IteratorMode::End);
+    let Some(last) = entries.next() else { return Ok(Sequence::ZERO) };
+    let (key, _) = last.map_err(|error| failure::of_rocksdb(&error))?;
+    sequence_of_key(&key).ok_or_else(|| corrupt("a key of the feed is not a sequence"))
 }
 
 fn scan_options() -> ReadOptions {
