@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use peerloom_core::{
-    Applied, Batch, CommitError, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice, PastViews,
-    Replica, ReplicaId, Resolver, State, StorageError, Store, Written, past_views_key,
+    Applied, Batch, CommitError, Committable, ConflictHandler, DocumentId, Dot, Head, Incarnation, Notice,
+    Outcome, PastViews, Replica, ReplicaId, Resolver, State, StorageError, Store, Written, past_views_key,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,6 +36,23 @@ enum Pending {
     Written(oneshot::Sender<Result<Vec<Written>, Error>>, Result<Vec<Written>, Error>),
     Applied(oneshot::Sender<Result<Option<Applied>, Error>>, Chain),
     Decided(oneshot::Sender<Result<(), Error>>),
+}
+
+/// What a commit reads before it is decided.
+struct Needed {
+    found: Found,
+    past: Vec<(DocumentId, PastViews)>,
+    metadata: Vec<Option<Bytes>>,
+}
+
+/// What is to be committed, and what is to be said then.
+struct Decided {
+    batch: Batch,
+    committable: Committable,
+    outcome: Outcome,
+    pending: Vec<Pending>,
+    /// Whose pages they are, in their order.
+    peers: Vec<ReplicaId>,
 }
 
 impl Writer {
@@ -85,40 +102,61 @@ impl Writer {
         }
         let requests: Vec<Request> =
             gathered.requests.into_iter().filter_map(Request::unless_broken).collect();
-        let mut ids: Vec<DocumentId> = Vec::new();
-        for request in &requests {
-            match request {
-                Request::Write { writes, .. } => ids.extend(writes.iter().map(|write| write.id.clone())),
-                Request::Decide { decision, .. } => ids.extend(decision.ids.iter().cloned()),
-                Request::Apply { .. } | Request::Recheck { .. } | Request::Close { .. } => {}
-            }
-        }
-        ids.sort();
-        ids.dedup();
-        let found = match found {
-            Ok(found) if ids.is_empty() => Ok(found),
-            Ok(mut found) => look_up(self.store.clone(), ids).await.map(|mut others| {
-                found.append(&mut others);
-                found
-            }),
-            error => error,
-        };
-        let found = match found {
-            Ok(found) => found,
+        let needed = match self.read(wanted(&requests), found).await {
+            Ok(needed) => needed,
             Err(error) => return refuse(requests, &error.into()),
         };
-        let keys: Vec<Bytes> = requests
-            .iter()
-            .flat_map(|request| match request {
-                Request::Decide { decision, .. } => decision.keys.clone(),
-                _ => Vec::new(),
-            })
-            .collect();
-        let (past, mut metadata) =
-            match besides(&*self.store, self.replica.keeps_past_views(), &found, &keys).await {
-                Ok(besides) => besides,
-                Err(error) => return refuse(requests, &error.into()),
-            };
+        let Decided { mut batch, committable, outcome, pending, peers } = self.decide(requests, needed);
+        let shared = self.shared.clone();
+        let moving = shared.moving_feed().await;
+        if planted!(CheckpointBeforePage) {
+            let metadata = std::mem::take(&mut batch.metadata);
+            let _ = self.store.commit(Batch { records: Vec::new(), metadata }).await;
+        }
+        if planted!(StateBeforeCommit) {
+            self.replica.committed(committable.clone());
+        }
+        let committed = if batch.is_empty() { Ok(()) } else { self.write_down(batch, next).await };
+        if let Err(error) = committed {
+            if matches!(error, CommitError::Unknown(_)) && !planted!(UnknownCommitTrusted) {
+                self.shared.fail();
+            }
+            tracing::error!(collection = %self.shared.name(), %error, "a commit failed");
+            return pending.into_iter().for_each(|pending| pending.fail(&error));
+        }
+        self.replica.committed(committable);
+        self.shared.publish(self.replica.snapshot());
+        drop(moving);
+        let mut pages = outcome.pages.into_iter();
+        for pending in pending {
+            pending.succeed(|| pages.next().expect("one outcome for each page"));
+        }
+        self.tell(outcome.notices, &peers);
+    }
+
+    /// Reads what a commit needs besides the documents of its pages, which were found already.
+    async fn read(
+        &mut self,
+        (ids, keys): (Vec<DocumentId>, Vec<Bytes>),
+        found: Result<Found, StorageError>,
+    ) -> Result<Needed, StorageError> {
+        let mut found = found?;
+        if !ids.is_empty() {
+            found.append(&mut look_up(self.store.clone(), ids).await?);
+        }
+        let seen = |(id, record): &(DocumentId, _)| Option::is_some(record).then(|| id.clone());
+        let shown: Vec<DocumentId> = match self.replica.keeps_past_views() {
+            true => found.iter().filter_map(seen).collect(),
+            false => Vec::new(),
+        };
+        let past = past_views(&*self.store, &shown).await?;
+        let metadata = read_metadata(&*self.store, &keys).await?;
+        Ok(Needed { found, past, metadata })
+    }
+
+    /// Makes one transaction of the requests.
+    fn decide(&mut self, requests: Vec<Request>, needed: Needed) -> Decided {
+        let Needed { found, past, mut metadata } = needed;
         let mut resolver = Caught { handler: self.shared.handler() };
         let environment = self.shared.environment();
         let fresh = || Incarnation::new(random_u64(environment));
@@ -143,40 +181,8 @@ impl Writer {
                 Request::Recheck { .. } | Request::Close { .. } => unreachable!("gathered apart"),
             }
         }
-        let (mut batch, committable, outcome) = transaction.finish(&mut resolver);
-        let shared = self.shared.clone();
-        let moving = shared.moving_feed().await;
-        if planted!(CheckpointBeforePage) {
-            let metadata = std::mem::take(&mut batch.metadata);
-            let _ = self.store.commit(Batch { records: Vec::new(), metadata }).await;
-        }
-        if planted!(StateBeforeCommit) {
-            self.replica.committed(committable.clone());
-        }
-        let committed = if batch.is_empty() { Ok(()) } else { self.write_down(batch, next).await };
-        if let Err(error) = committed {
-            if matches!(error, CommitError::Unknown(_)) && !planted!(UnknownCommitTrusted) {
-                self.shared.fail();
-            }
-            tracing::error!(collection = %self.shared.name(), %error, "a commit failed");
-            return pending.into_iter().for_each(|pending| pending.fail(&error));
-        }
-        self.replica.committed(committable);
-        self.shared.publish(self.replica.snapshot());
-        drop(moving);
-        let mut pages = outcome.pages.into_iter();
-        for pending in pending {
-            // A caller who has gone away does not want to know.
-            match pending {
-                Pending::Written(reply, written) => drop(reply.send(written)),
-                Pending::Applied(reply, _) => {
-                    let applied = pages.next().expect("one outcome for each page");
-                    drop(reply.send(Ok(Some(applied))));
-                }
-                Pending::Decided(reply) => drop(reply.send(Ok(()))),
-            }
-        }
-        self.tell(outcome.notices, &peers);
+        let (batch, committable, outcome) = transaction.finish(&mut resolver);
+        Decided { batch, committable, outcome, pending, peers }
     }
 
     /// Has a batch committed, and gathers what comes meanwhile.
@@ -257,6 +263,15 @@ impl Writer {
 }
 
 impl Pending {
+    /// A caller who has gone away does not want to know.
+    fn succeed(self, applied: impl FnOnce() -> Applied) {
+        match self {
+            Self::Written(reply, written) => drop(reply.send(written)),
+            Self::Applied(reply, _) => drop(reply.send(Ok(Some(applied())))),
+            Self::Decided(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
     fn fail(self, error: &CommitError) {
         match self {
             Self::Written(reply, written) if planted!(FailedWriteAcknowledged) => drop(reply.send(written)),
@@ -270,16 +285,22 @@ impl Pending {
     }
 }
 
-/// What is read for the requests besides their documents: past views, if they are kept, and the metadata of a decision.
-async fn besides(
-    store: &dyn Store,
-    keeps_past_views: bool,
-    found: &Found,
-    keys: &[Bytes],
-) -> Result<(Vec<(DocumentId, PastViews)>, Vec<Option<Bytes>>), StorageError> {
-    let there = found.iter().filter(|(_, record)| keeps_past_views && record.is_some());
-    let there: Vec<DocumentId> = there.map(|(id, _)| id.clone()).collect();
-    Ok((past_views(store, &there).await?, read_metadata(store, keys).await?))
+/// The documents that are not in pages, each once, and the keys of metadata.
+fn wanted(requests: &[Request]) -> (Vec<DocumentId>, Vec<Bytes>) {
+    let (mut ids, mut keys) = (Vec::new(), Vec::new());
+    for request in requests {
+        match request {
+            Request::Write { writes, .. } => ids.extend(writes.iter().map(|write| write.id.clone())),
+            Request::Decide { decision, .. } => {
+                ids.extend_from_slice(&decision.ids);
+                keys.extend_from_slice(&decision.keys);
+            }
+            Request::Apply { .. } | Request::Recheck { .. } | Request::Close { .. } => {}
+        }
+    }
+    ids.sort();
+    ids.dedup();
+    (ids, keys)
 }
 
 /// Reads the past views of documents, of those that have any.
