@@ -37,6 +37,13 @@ pub(crate) fn real<T, F: Future<Output = anyhow::Result<T>>>(
     Builder::new_current_thread().enable_time().build()?.block_on(async { scenario(Clock::Real).await })
 }
 
+/// Runs a scenario on the real clock and the runtime that `#[tokio::main]` gives an application.
+pub(crate) fn real_on_all_cores<T, F: Future<Output = anyhow::Result<T>>>(
+    scenario: impl FnOnce(Clock) -> F,
+) -> anyhow::Result<T> {
+    Builder::new_multi_thread().enable_time().build()?.block_on(async { scenario(Clock::Real).await })
+}
+
 /// Runs a scenario on a virtual clock and one thread.
 pub(crate) fn simulated<T, F: Future<Output = anyhow::Result<T>>>(
     scenario: impl FnOnce(Clock) -> F,
