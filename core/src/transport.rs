@@ -193,4 +193,10 @@ pub enum TransportError {
         /// What it said.
         detail: String,
     },
+    /// Somebody who is needed refuses. Trying again helps once what `detail` names has been set right.
+    #[error("refused: {detail}")]
+    Refused {
+        /// Who refuses, why, and what may be done about it.
+        detail: String,
+    },
 }

@@ -234,7 +234,7 @@ async fn a_token_is_shown_and_a_wrong_one_ends_the_membership() {
     let mut stranger = join(signaling(&url).token("guessed")).await;
     let refused = timeout(TIME_MAX, stranger.accept()).await.expect("the server refuses");
     assert!(
-        matches!(&refused, Err(TransportError::Failed { detail }) if detail.contains("refused")),
+        matches!(&refused, Err(TransportError::Refused { detail }) if detail.contains("401")),
         "{refused:?}"
     );
     server.stop().await;

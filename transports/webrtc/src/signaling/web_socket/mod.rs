@@ -29,7 +29,8 @@ use session::Session;
 /// A server that peers of a room meet at, as a client sees it.
 ///
 /// Keeps trying: a server that cannot be reached, or goes away, is connected to again after waits that double. Meanwhile
-/// connections to peers live on. What a server refuses for good ends the membership.
+/// connections to peers live on. What a server refuses for good ends the membership with [`TransportError::Refused`], and so does a
+/// certificate that is not accepted, unless the membership has been in the room before.
 ///
 /// Each membership has a WebSocket of its own. Topics that are not names of rooms, because these have 6 to 99 characters,
 /// become the room `topic-` with the first half of the topic's SHA-256 in hexadecimal.

@@ -12,7 +12,7 @@ use peerloom_signaling::message::{
     ClientMessage, Member, ServerCapability, ServerMessage, Signal as Passed, TurnServer,
 };
 use peerloom_signaling::{PeerId as ServerPeerId, RoomName};
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -82,7 +82,8 @@ impl Session {
         let (told, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let (outgoing, signals) = mpsc::channel(SIGNALS_WAITING_MAX);
         let spawner = config.spawner.clone();
-        let client = Client { network: Watch::new(config.network_check), config, told, signals, failures: 0 };
+        let network = Watch::new(config.network_check);
+        let client = Client { network, config, told, signals, failures: 0, was_inside: false };
         spawner.spawn(client.run(leave.clone()));
         Self { events, outgoing, _leave: leave.drop_guard() }
     }
@@ -108,11 +109,9 @@ impl SignalingSession for Session {
 
 /// The value of the header that shows a token.
 pub(super) fn authorization(token: &str) -> Result<HeaderValue, TransportError> {
-    bearer(token).ok_or_else(|| failed("the token has characters that a header cannot have"))
-}
-
-fn failed(detail: impl Into<String>) -> TransportError {
-    TransportError::Failed { detail: detail.into() }
+    let invalid =
+        || TransportError::Failed { detail: "the token has characters that a header cannot have".into() };
+    bearer(token).ok_or_else(invalid)
 }
 
 struct Client<C> {
@@ -122,6 +121,8 @@ struct Client<C> {
     signals: mpsc::Receiver<Outgoing>,
     /// In a row.
     failures: u32,
+    /// The server let this side into the room before.
+    was_inside: bool,
 }
 
 /// Why a connection to the server has ended.
@@ -133,6 +134,22 @@ struct Ended {
 impl Ended {
     fn for_now(detail: impl Into<String>) -> Self {
         Self { retry: Retry::Backoff, detail: detail.into() }
+    }
+
+    /// A setting that is wrong from the first moment on is for the user to set right. Later the same may pass by itself: a network that
+    /// asks for a login first answers in place of every server.
+    fn over_certificate(host: &str, error: &CertificateError, was_inside: bool) -> Self {
+        let advice = match error {
+            // The signature is wrong if an authority has the name of one that is trusted, and another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "it goes back to none of the roots that are trusted, to which \
+                 WebSocketSignaling::root_certificate adds"
+                    .to_owned()
+            }
+            error => error.to_string(),
+        };
+        let retry = if was_inside { Retry::Backoff } else { Retry::Never };
+        Self { retry, detail: format!("the certificate of {host} is not accepted: {advice}") }
     }
 }
 
@@ -147,6 +164,15 @@ impl From<Error> for Ended {
             _ => Retry::Backoff,
         };
         Self { retry, detail: error.to_string() }
+    }
+}
+
+/// What is wrong with the server's certificate, if it is that.
+fn certificate_error(error: &Error) -> Option<&CertificateError> {
+    let Error::Io(error) = error else { return None };
+    match error.get_ref()?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(error) => Some(error),
+        _ => None,
     }
 }
 
@@ -177,10 +203,7 @@ impl<C: Connect> Client<C> {
             };
             tracing::debug!(detail = ended.detail, "no connection to the signaling server");
             if self.is_final(ended.retry) {
-                let _ = self
-                    .told
-                    .send(Err(failed(format!("the signaling server refused: {}", ended.detail))))
-                    .await;
+                let _ = self.told.send(Err(TransportError::Refused { detail: ended.detail })).await;
                 return;
             }
             self.failures = self.failures.saturating_add(1);
@@ -223,9 +246,13 @@ impl<C: Connect> Client<C> {
                 Some("wss") => Connector::Rustls(tls.clone()),
                 _ => Connector::Plain,
             };
-            let (socket, _) =
-                client_async_tls_with_config(request, stream, Some(settings), Some(connector)).await?;
-            Ok(socket)
+            match client_async_tls_with_config(request, stream, Some(settings), Some(connector)).await {
+                Ok((socket, _)) => Ok(socket),
+                Err(error) => Err(match certificate_error(&error) {
+                    Some(cause) => Ended::over_certificate(&server.host, cause, self.was_inside),
+                    None => error.into(),
+                }),
+            }
         };
         match timeout(self.config.reconnect.timeout, connecting).await {
             Ok(connected) => connected,
@@ -241,6 +268,7 @@ impl<C: Connect> Client<C> {
             Err(ended) => ended,
         };
         if told_joined {
+            self.was_inside = true;
             let _ = self.told.send(Ok(SignalingEvent::Lost)).await;
         }
         ended
