@@ -75,8 +75,8 @@ pub(crate) struct Opened {
 pub(crate) struct Call {
     pub(crate) id: CallId,
     pub(crate) stack: Arc<Stack>,
-    /// Handed out by the signaling, beside those of the options.
-    pub(crate) ice_servers: Arc<[IceServer]>,
+    /// Handed out by the signaling, beside those of the options. Others follow.
+    pub(crate) ice_servers: watch::Receiver<Arc<[IceServer]>>,
     pub(crate) inputs: mpsc::Receiver<CallInput>,
     pub(crate) events: mpsc::Sender<(CallId, CallEvent)>,
 }
@@ -96,7 +96,8 @@ enum Failure {
 
 impl Call {
     pub(crate) async fn run(mut self, beginning: Beginning) {
-        match self.stack.connect(&self.ice_servers).await {
+        let ice_servers = self.ice_servers.borrow().clone();
+        match self.stack.connect(&ice_servers).await {
             Ok(Peer { connection, events, state, sockets }) => {
                 let mut talk = Talk {
                     call: &mut self,
@@ -251,7 +252,16 @@ impl Talk<'_> {
     }
 
     async fn restart(&mut self) -> Result<(), Failure> {
+        self.renew().await?;
         self.offer(Some(RTCOfferOptions { ice_restart: true })).await
+    }
+
+    /// Has the stack look for another way with what the signaling has handed out since. Passwords of TURN servers expire. Those with which
+    /// the way of now was made stay valid for it: a TURN server expects the same user for as long as it relays.
+    async fn renew(&mut self) -> Result<(), Failure> {
+        let handed_out = self.call.ice_servers.borrow().clone();
+        let configuration = self.call.stack.configuration(&handed_out);
+        Ok(self.connection.set_configuration(configuration).await?)
     }
 
     async fn offer(&mut self, options: Option<RTCOfferOptions>) -> Result<(), Failure> {
@@ -275,7 +285,10 @@ impl Talk<'_> {
 
     async fn handle(&mut self, signal: Signal) -> Result<(), Failure> {
         match signal {
-            Signal::Offer { sdp, .. } => self.answer(sdp).await,
+            Signal::Offer { sdp, .. } => {
+                self.renew().await?;
+                self.answer(sdp).await
+            }
             Signal::Answer { sdp, peerloom } => {
                 self.dialect = dialect(peerloom.as_ref());
                 self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use peerloom_core::{Connection, Membership, PeerAddress, TransportError};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -65,7 +65,7 @@ impl Member {
             stack,
             session,
             started: Instant::now(),
-            ice_servers: [].into(),
+            ice_servers: watch::Sender::new([].into()),
             calls: BTreeMap::new(),
             lines: BTreeMap::new(),
             told,
@@ -134,7 +134,8 @@ struct Task {
     network: Watch,
     started: Instant,
     /// Handed out by the signaling.
-    ice_servers: Arc<[IceServer]>,
+    /// Handed out by the signaling. Calls outlive this, and keep the last.
+    ice_servers: watch::Sender<Arc<[IceServer]>>,
     calls: BTreeMap<CallId, mpsc::Sender<CallInput>>,
     /// Those that are open, or were a moment ago.
     lines: BTreeMap<CallId, IsOpen>,
@@ -197,7 +198,7 @@ impl Task {
             SignalingEvent::Signal { from, connection, signal } => {
                 self.mesh.signal(&from, connection.as_ref(), signal, now);
             }
-            SignalingEvent::IceServers(servers) => self.ice_servers = servers.into(),
+            SignalingEvent::IceServers(servers) => drop(self.ice_servers.send_replace(servers.into())),
             SignalingEvent::Lost => self.mesh.lost(now),
         }
     }
@@ -261,7 +262,7 @@ impl Task {
     fn begin(&mut self, id: CallId, beginning: Beginning) {
         let (input, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
         self.calls.insert(id, input);
-        let (stack, ice_servers) = (self.stack.clone(), self.ice_servers.clone());
+        let (stack, ice_servers) = (self.stack.clone(), self.ice_servers.subscribe());
         let call = Call { id, stack, ice_servers, inputs, events: self.told.clone() };
         self.spawner.spawn(call.run(beginning));
     }

@@ -85,7 +85,8 @@ impl Default for Options {
 /// A STUN or TURN server.
 #[derive(Clone, Default, Eq, PartialEq)]
 pub struct IceServer {
-    /// Such as `stun:stun.example.org:3478` or `turn:turn.example.org:3478?transport=udp`.
+    /// Such as `stun:stun.example.org:3478` or `turn:turn.example.org:3478?transport=udp`. Over UDP: what begins with `turns:`, or
+    /// asks for `transport=tcp`, is not used, nor is what is no such URL.
     pub urls: Vec<String>,
     /// For TURN.
     pub username: String,

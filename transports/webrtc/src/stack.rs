@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, watch};
 use webrtc::data_channel::DataChannel;
 use webrtc::error::Error;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-    RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer, RTCPeerConnectionIceEvent,
-    RTCPeerConnectionState, SettingEngine, SettingEngineBuilder,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfiguration,
+    RTCConfigurationBuilder, RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer,
+    RTCPeerConnectionIceEvent, RTCPeerConnectionState, SettingEngine, SettingEngineBuilder,
 };
 
 use crate::interfaces::bind_addresses;
@@ -65,14 +65,11 @@ impl Stack {
     }
 
     async fn build(&self, handed_out: &[IceServer], mdns: Mdns) -> Result<Peer, Error> {
-        let servers = self.options.ice_servers.iter().chain(handed_out);
-        let configuration =
-            RTCConfigurationBuilder::new().with_ice_servers(servers.map(ice_server).collect());
         let (happened, events) = mpsc::channel(EVENTS_WAITING_MAX);
         let (changed, state) = watch::channel(RTCPeerConnectionState::New);
         let sockets = Arc::new(self.sockets.another());
         let connection = PeerConnectionBuilder::new()
-            .with_configuration(configuration.build())
+            .with_configuration(self.configuration(handed_out))
             .with_setting_engine(self.settings(mdns))
             .with_runtime(sockets.clone())
             .with_handler(Arc::new(Handler { happened, changed, sockets: sockets.clone() }))
@@ -81,6 +78,12 @@ impl Stack {
             .build()
             .await?;
         Ok(Peer { connection: Arc::new(connection), events, state, sockets })
+    }
+
+    /// What a connection uses from the next time on that it gathers ways to reach this side.
+    pub(crate) fn configuration(&self, handed_out: &[IceServer]) -> RTCConfiguration {
+        let servers = self.options.ice_servers.iter().chain(handed_out);
+        RTCConfigurationBuilder::new().with_ice_servers(servers.map(ice_server).collect()).build()
     }
 
     fn settings(&self, mdns: Mdns) -> SettingEngine {
@@ -119,12 +122,18 @@ impl Stack {
     }
 }
 
+/// Without what the stack does not understand: it would refuse the connection, which may need no server.
 fn ice_server(server: &IceServer) -> RTCIceServer {
-    RTCIceServer {
-        urls: server.urls.clone(),
-        username: server.username.clone(),
-        credential: server.credential.clone(),
-    }
+    let IceServer { urls, username, credential } = server;
+    let of = |urls| RTCIceServer { urls, username: username.clone(), credential: credential.clone() };
+    let is_understood = |url: &String| {
+        let parsed = of(vec![url.clone()]).urls();
+        if let Err(error) = &parsed {
+            tracing::warn!(%url, %error, "a STUN or TURN server is left out");
+        }
+        parsed.is_ok()
+    };
+    of(urls.iter().filter(|url| is_understood(url)).cloned().collect())
 }
 
 struct Handler {

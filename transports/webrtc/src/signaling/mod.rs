@@ -69,7 +69,7 @@ pub enum SignalingEvent {
         /// What.
         signal: Signal,
     },
-    /// STUN and TURN servers for the attempts from now on. Replaces those of an earlier event.
+    /// STUN and TURN servers for attempts and other ways from now on. Replaces those of an earlier event.
     IceServers(Vec<IceServer>),
     /// The server is gone, and with it the list of members. Connections live on. If it comes back, [`Self::Joined`] says so.
     Lost,

@@ -1,6 +1,9 @@
-//! The client against the real signaling server: TLS.
+//! The client against the real signaling server: TLS, and TURN servers that are handed out.
 
 mod certificates;
+mod firewall;
+mod relayed;
+mod turn_server;
 
 use std::future::pending;
 use std::io;
