@@ -35,8 +35,9 @@
 //! [`standard_checks`] are the invariants of replication: a context never shrinks, equal contexts have equal heads, nothing is committed
 //! for a context that is covered, knowledge is sound, checkpoints cover what is there; and the *provenance* of everything that anybody
 //! holds: no write is lost, none comes back, none is made up. In every run, whichever checks it has: users read their writes, what
-//! was acknowledged is there after a restart, nothing panics, operations return, the room converges after healing, then falls silent, what
-//! is under way is bounded, and traffic stays in proportion. [`invariant`] and [`Check`] add what must be true of your application.
+//! was acknowledged is there after a restart, nothing panics, operations return, the room converges after healing, then falls silent, with
+//! one connection between any two who are linked; what is under way is bounded, and traffic stays in proportion. [`invariant`] and
+//! [`Check`] add what must be true of your application.
 //!
 //! A write is lost as planned if the plan destroys the only device that had it; [`Figures::losses_expected`] counts these.
 //!

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::fabric::Floor;
 use crate::outcome::Violation;
-use crate::plan::{Crash, Fault, PeerNumber, Plan, Round};
+use crate::plan::{Crash, Direction, Fault, PeerNumber, Plan, Round};
 use crate::stage::Stage;
 use crate::trace::{Phase, What};
 
@@ -107,6 +107,7 @@ impl<'a> Director<'a> {
             }
         }
         self.stay_quiet().await;
+        self.count_connections();
         self.measure();
         self.stage.world.check_over();
         self.stage.world.record(None, What::Phase(Phase::Over));
@@ -317,6 +318,22 @@ impl<'a> Director<'a> {
             let says =
                 format!("{said} messages and commits within {seconds} s, where nobody has anything to say");
             self.stage.world.violate(Violation::of("a settled room is quiet", says));
+        }
+    }
+
+    /// Of two connections that came up between two peers one has gone by now, and one that was lost was made again.
+    fn count_connections(&self) {
+        let (topology, peers) = (self.plan.topology, self.plan.peers.len());
+        for from in self.stage.peers() {
+            for to in self.stage.peers().filter(|to| topology.links(from, *to, peers)) {
+                let both_run = self.stage.runs(from) && self.stage.runs(to);
+                let held = self.stage.ways.connections(Direction { from, to });
+                if held != usize::from(both_run) {
+                    let says = format!("{held} connections to {to} in a room that has settled");
+                    let violation = Violation::of("each pair of peers has one connection", says);
+                    self.stage.world.violate(violation.at(from));
+                }
+            }
         }
     }
 }

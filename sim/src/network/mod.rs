@@ -77,8 +77,8 @@ struct Way {
     busy_until: Duration,
     /// The instant of the last datagram, and how many were sent at it.
     sent_at_us: (u64, u64),
-    /// Gone with the last connection.
-    last: Weak<()>,
+    /// The connections that are held at the sending end. Each is gone with its connection.
+    held: Vec<Weak<()>>,
 }
 
 /// What becomes of a message.
@@ -158,8 +158,8 @@ impl Ways {
     pub(crate) fn heal(&self) {
         for way in self.lock().ways.values_mut() {
             let Way { deaf_up_to, severed_up_to, under_way, sent_at_us, .. } = *way;
-            let last = std::mem::take(&mut way.last);
-            *way = Way { deaf_up_to, severed_up_to, under_way, sent_at_us, last, ..Way::default() };
+            let held = std::mem::take(&mut way.held);
+            *way = Way { deaf_up_to, severed_up_to, under_way, sent_at_us, held, ..Way::default() };
         }
         self.shared.changed.send_modify(|changes| *changes += 1);
     }
@@ -191,13 +191,22 @@ impl Ways {
         let way = state.ways.entry(outgoing).or_default();
         way.under_way = 0;
         let lives = Arc::new(());
-        let last = std::mem::replace(&mut way.last, Arc::downgrade(&lives));
+        way.held.retain(|held| held.strong_count() > 0);
+        let is_second = !way.held.is_empty();
+        way.held.push(Arc::downgrade(&lives));
         drop(state);
-        if last.strong_count() > 0 {
+        if is_second {
             marks::reach("two connections to one peer");
         }
         self.shared.world.lock().connections += 1;
         (number, lives)
+    }
+
+    /// How many connections to a peer are held at the sending end of the way to it.
+    pub(crate) fn connections(&self, outgoing: Direction) -> usize {
+        let state = self.lock();
+        let held = state.ways.get(&outgoing).into_iter().flat_map(|way| &way.held);
+        held.filter(|held| held.strong_count() > 0).count()
     }
 
     pub(crate) fn level(&self) -> Level {
