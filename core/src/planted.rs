@@ -99,6 +99,10 @@ bugs! {
     LateHandshakeNotRedialed,
     /// A copied replica keeps its identity.
     CloneKeepsIdentity,
+    /// A peer that is in the room again, after the signaling server was gone, takes no notice of the list of those who are there.
+    ListOfRejoinIgnored,
+    /// Who has to call does not call again after a connection has ended.
+    EndedLineNotRedialed,
 }
 
 /// Keeps a mistake planted on this thread until it is dropped.

@@ -3,12 +3,44 @@
 use std::time::Duration;
 
 use peerloom::core::planted::{Bug, plant};
-use peerloom_sim::plan::Plan;
-use peerloom_sim::{RunOptions, Scenario, Verdict};
+use peerloom_sim::plan::{Faults, Hazard, Topology};
+use peerloom_sim::{Fabric, RunOptions, Scenario, Verdict};
 
-/// The scenario in which every bug must show: a swarm of faults, and otherwise the defaults.
+/// The scenario in which every bug must show that has no fabric of its own: a swarm of faults, and otherwise the defaults.
 pub(crate) fn scenario() -> Scenario {
     Scenario::new("planted bugs")
+}
+
+/// The scenario in which a bug must show, and what it runs on.
+pub(crate) fn stage(bug: Bug) -> (Scenario, Fabric) {
+    match bug {
+        Bug::ListOfRejoinIgnored | Bug::EndedLineNotRedialed => (scenario_of_connections(), Fabric::WebRtc),
+        _ => (scenario(), Fabric::Virtual),
+    }
+}
+
+/// The scenario for bugs in the making of connections: few writes, and much that parts peers from each other and from the server.
+pub(crate) fn scenario_of_connections() -> Scenario {
+    let hazards = [
+        Hazard::Partition,
+        Hazard::Reset,
+        Hazard::Kill,
+        Hazard::PowerCut,
+        Hazard::LateJoin,
+        Hazard::Loss,
+        Hazard::SignalingDown,
+        Hazard::SignalingSilence,
+    ];
+    let faults = hazards.iter().fold(Faults::only(hazards), |faults, hazard| match hazard {
+        Hazard::LateJoin => faults,
+        hazard => faults.rate(*hazard, 8.0),
+    });
+    Scenario::new("planted bugs of connections")
+        .peers(2..=3)
+        .operations(30)
+        .rounds(1..=1, 20_000..=30_000)
+        .topologies([Topology::Mesh])
+        .faults(faults)
 }
 
 /// How a bug was found.
@@ -33,10 +65,10 @@ pub(crate) struct Hunt {
 
 /// Runs the seeds from 0 until a check fails, or until `patience` of the processor's time is used up.
 pub(crate) fn hunt(bug: Bug, patience: Duration) -> Hunt {
-    let (scenario, began) = (scenario(), processor_time());
+    let ((scenario, fabric), began) = (stage(bug), processor_time());
     let mut seeds = 0;
     loop {
-        let found = check_that_fails(&scenario, &scenario.plan(seeds), Some(bug));
+        let found = check_that_fails(&scenario, fabric, seeds, Some(bug));
         let found = found.map(|check| Found { seed: seeds, check });
         seeds += 1;
         let took = processor_time() - began;
@@ -46,10 +78,16 @@ pub(crate) fn hunt(bug: Bug, patience: Duration) -> Hunt {
     }
 }
 
-/// The check that fails when a plan is run with a bug, or with none.
-pub(crate) fn check_that_fails(scenario: &Scenario, plan: &Plan, bug: Option<Bug>) -> Option<String> {
+/// The check that fails when the plan of a seed is run with a bug, or with none.
+pub(crate) fn check_that_fails(
+    scenario: &Scenario,
+    fabric: Fabric,
+    seed: u64,
+    bug: Option<Bug>,
+) -> Option<String> {
     let _planted = bug.map(plant);
-    match scenario.run(plan, RunOptions::default()).verdict {
+    let options = RunOptions { fabric, ..RunOptions::default() };
+    match scenario.run(&scenario.plan(seed), options).verdict {
         Verdict::Held => None,
         Verdict::Violated(violation) => Some(violation.signature().to_owned()),
     }

@@ -40,6 +40,20 @@
 //! Joining, accepting and using connections needs a tokio runtime with time and input/output. What a membership and a
 //! connection run in the background ends with them, at the latest half a minute after.
 
+/// Whether a mistake is planted on this thread: never without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($bug:ident) => {
+        peerloom_core::planted::is(peerloom_core::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
 mod backoff;
 mod binding;
 mod call;

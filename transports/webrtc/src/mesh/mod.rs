@@ -172,6 +172,7 @@ impl Mesh {
     /// This side is in the room, with these others.
     pub(crate) fn joined(&mut self, own: PeerId, peers: &[PeerId], now: Duration) {
         self.lost(now);
+        let peers = if planted!(ListOfRejoinIgnored) && self.member.is_some() { &[] } else { peers };
         self.member.get_or_insert_with(|| own.clone());
         self.own = Some(own);
         if std::mem::take(&mut self.moved) {
@@ -236,6 +237,9 @@ impl Mesh {
     pub(crate) fn redial(&mut self, address: &PeerAddress, now: Duration) {
         let Some(peer) = self.addresses.get(address).cloned() else { return };
         let is_caller = self.own.as_ref().is_some_and(|own| *own < peer);
+        if planted!(EndedLineNotRedialed) {
+            return;
+        }
         let contact = &self.contacts[&peer];
         if is_caller && contact.call.is_none() && !self.lines.contains_key(address) {
             self.dial_at(&peer, now);
