@@ -48,6 +48,9 @@
 //! peers find each other through the real signaling server, a host that they reach by TCP, and talk by the real WebRTC stack over UDP:
 //! some twenty runs a minute for each processor. All play the same plans.
 //!
+//! The last needs the feature `webrtc`, which is on by default. Whose simulations do without it spares most of the compiling by
+//! `default-features = false`.
+//!
 //! On the last, the plan does its worst below WebRTC. Datagrams are late, out of order, lost, changed, held, or too many for a slow way; a cut
 //! and a reset also end connections with notice. The signaling server stops, is killed or loses power, and comes back with empty
 //! rooms; peers and the server cease to reach each other, so that lists are out of date and a peer is met twice. Faults that have no
@@ -84,6 +87,7 @@ mod documents;
 mod environment;
 mod fabric;
 pub mod marks;
+#[cfg_attr(not(feature = "webrtc"), allow(dead_code, reason = "datagrams are there for WebRTC"))]
 mod network;
 mod outcome;
 pub mod plan;

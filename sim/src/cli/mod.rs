@@ -177,6 +177,7 @@ impl From<BudgetOptions> for Budget {
 enum FabricName {
     Virtual,
     Turmoil,
+    #[cfg(feature = "webrtc")]
     #[value(name = "webrtc")]
     WebRtc,
 }
@@ -186,6 +187,7 @@ impl From<FabricName> for Fabric {
         match name {
             FabricName::Virtual => Self::Virtual,
             FabricName::Turmoil => Self::Turmoil,
+            #[cfg(feature = "webrtc")]
             FabricName::WebRtc => Self::WebRtc,
         }
     }

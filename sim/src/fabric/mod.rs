@@ -4,6 +4,7 @@ mod desk;
 mod tcp;
 mod turmoil;
 mod virtual_time;
+#[cfg(feature = "webrtc")]
 mod webrtc;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub enum Fabric {
     Turmoil,
     /// Every peer a host of `turmoil` with the real WebRTC transport over its UDP, and one host the real signaling server, which they
     /// reach over its TCP. The plan does its worst to datagrams and to the streams to the server.
+    #[cfg(feature = "webrtc")]
     #[serde(rename = "webrtc")]
     WebRtc,
 }
@@ -35,6 +37,7 @@ impl fmt::Display for Fabric {
         formatter.write_str(match self {
             Self::Virtual => "virtual",
             Self::Turmoil => "turmoil",
+            #[cfg(feature = "webrtc")]
             Self::WebRtc => "webrtc",
         })
     }
@@ -82,6 +85,7 @@ pub(crate) fn run(fabric: Fabric, plan: &Plan, casting: Casting) -> World {
     match fabric {
         Fabric::Virtual => virtual_time::run(plan, casting),
         Fabric::Turmoil => self::turmoil::run::<tcp::TcpWiring>(plan, casting),
+        #[cfg(feature = "webrtc")]
         Fabric::WebRtc => self::turmoil::run::<webrtc::WebRtcWiring>(plan, casting),
     }
 }

@@ -88,11 +88,6 @@ impl Ways {
         }
     }
 
-    /// Whether what has come on this way waits until it is let go.
-    pub(crate) fn is_held(&self, direction: Direction) -> bool {
-        self.lock().ways.get(&direction).is_some_and(|way| way.holds > 0)
-    }
-
     /// Waits until something about the ways changes. Cancel-safe, once it was polled.
     pub(crate) async fn changed(&self) {
         let _ = self.shared.changed.subscribe().changed().await;

@@ -4,6 +4,7 @@
 //! [`connection`] waits accordingly. Everything drawn is keyed by the way and the instant.
 
 mod connection;
+#[cfg(feature = "webrtc")]
 mod datagrams;
 mod transport;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+#[cfg(feature = "webrtc")]
 pub(crate) use datagrams::Carried;
 pub(crate) use transport::SimTransport;
 
@@ -297,6 +299,11 @@ impl Ways {
         }
         let mut changed = self.shared.changed.subscribe();
         let _ = changed.wait_for(|_| !self.is_held(direction)).await;
+    }
+
+    /// Whether what has come on this way waits until it is let go.
+    pub(crate) fn is_held(&self, direction: Direction) -> bool {
+        self.lock().ways.get(&direction).is_some_and(|way| way.holds > 0)
     }
 
     /// When a message that is sent now arrives, which is not before the one that was sent before it.
