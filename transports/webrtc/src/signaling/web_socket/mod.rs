@@ -1,5 +1,6 @@
 //! Signaling through a server, over a WebSocket: Peerloom's or RxDB's.
 
+mod room;
 mod session;
 
 use std::fmt;

@@ -1,6 +1,5 @@
 //! The task behind a session: connects, joins, passes messages on, and connects again.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +7,7 @@ use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use peerloom_core::TransportError;
 use peerloom_signaling::close::{CloseReason, Retry};
-use peerloom_signaling::message::{
-    ClientMessage, Member, ServerCapability, ServerMessage, Signal as Passed, TurnServer,
-};
+use peerloom_signaling::message::{ClientMessage, ServerCapability, ServerMessage};
 use peerloom_signaling::{PeerId as ServerPeerId, RoomName};
 use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,10 +21,10 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::room::{Outgoing, Room, ice_servers};
 use super::{Connect, Reconnect, Server, Token, bearer};
 use crate::backoff;
 use crate::interfaces::Watch;
-use crate::options::IceServer;
 use crate::random::Random;
 use crate::signal::{ConnectionId, PeerId, Signal};
 use crate::signaling::{SignalingEvent, SignalingSession};
@@ -68,12 +65,6 @@ pub(super) struct Session {
     events: mpsc::Receiver<Result<SignalingEvent, TransportError>>,
     outgoing: mpsc::Sender<Outgoing>,
     _leave: DropGuard,
-}
-
-struct Outgoing {
-    to: PeerId,
-    connection: Option<ConnectionId>,
-    signal: Signal,
 }
 
 impl Session {
@@ -280,7 +271,7 @@ impl<C: Connect> Client<C> {
         while self.signals.try_recv().is_ok() {}
         let idle_timeout =
             capability.as_ref().map(|capability| Duration::from_millis(capability.idle_timeout_ms));
-        let mut room = Room { own, name: self.config.room.clone(), members: BTreeSet::new(), joined: false };
+        let mut room = Room::new(own, self.config.room.clone());
         if let Some(turn) = capability.and_then(|capability| capability.turn) {
             self.tell(ice_servers(turn)).await;
         }
@@ -375,92 +366,4 @@ fn closed(frame: Option<(u16, String)>) -> Ended {
 
 fn text(message: &ClientMessage) -> Message {
     Message::text(serde_json::to_string(message).expect("messages are plain data"))
-}
-
-fn ice_servers(turn: TurnServer) -> SignalingEvent {
-    let TurnServer { urls, username, credential, .. } = turn;
-    SignalingEvent::IceServers(vec![IceServer { urls, username, credential }])
-}
-
-fn peer(id: ServerPeerId) -> PeerId {
-    PeerId::new(id.as_str())
-}
-
-/// What this connection to the server knows of the room.
-struct Room {
-    own: ServerPeerId,
-    name: RoomName,
-    members: BTreeSet<ServerPeerId>,
-    joined: bool,
-}
-
-impl Room {
-    fn heard(&mut self, text: &str) -> Vec<SignalingEvent> {
-        match serde_json::from_str(text) {
-            // RxDB's server says all of it each time. It does not say for which room, but this connection has but one.
-            Ok(ServerMessage::Joined { other_peer_ids }) => self.listed(other_peer_ids.into_iter().collect()),
-            Ok(ServerMessage::Members { room, members }) if room == self.name => {
-                self.listed(members.into_iter().map(|Member { peer_id, .. }| peer_id).collect())
-            }
-            Ok(ServerMessage::MemberJoined { room, member: Member { peer_id, .. } })
-                if room == self.name && self.joined =>
-            {
-                let is_new = peer_id != self.own && self.members.insert(peer_id);
-                is_new.then(|| SignalingEvent::PeerJoined(peer(peer_id))).into_iter().collect()
-            }
-            Ok(ServerMessage::MemberLeft { room, peer_id }) if room == self.name => {
-                let was_there = self.members.remove(&peer_id);
-                was_there.then(|| SignalingEvent::PeerLeft(peer(peer_id))).into_iter().collect()
-            }
-            Ok(ServerMessage::Signal(Passed {
-                room,
-                sender_peer_id,
-                receiver_peer_id,
-                data,
-                connection_id,
-            })) if room == self.name && receiver_peer_id == self.own => match serde_json::from_value(data) {
-                Ok(signal) => vec![SignalingEvent::Signal {
-                    from: peer(sender_peer_id),
-                    connection: connection_id.map(|id| ConnectionId::new(&id)),
-                    signal,
-                }],
-                Err(error) => {
-                    tracing::debug!(%error, from = %sender_peer_id, "a signal is not understood");
-                    Vec::new()
-                }
-            },
-            Ok(ServerMessage::Turn { turn }) => vec![ice_servers(turn)],
-            Ok(_) => Vec::new(),
-            Err(error) => {
-                tracing::debug!(%error, "a message of the server is not understood");
-                Vec::new()
-            }
-        }
-    }
-
-    fn listed(&mut self, mut members: BTreeSet<ServerPeerId>) -> Vec<SignalingEvent> {
-        members.remove(&self.own);
-        let former = std::mem::replace(&mut self.members, members);
-        if !std::mem::replace(&mut self.joined, true) {
-            let peers = self.members.iter().copied().map(peer).collect();
-            return vec![SignalingEvent::Joined { own: peer(self.own), peers }];
-        }
-        let left = former.difference(&self.members).map(|id| SignalingEvent::PeerLeft(peer(*id)));
-        let came = self.members.difference(&former).map(|id| SignalingEvent::PeerJoined(peer(*id)));
-        left.chain(came).collect()
-    }
-
-    /// `None` for what is meant for nobody here.
-    fn said(&self, outgoing: Outgoing) -> Option<String> {
-        let Outgoing { to, connection, signal } = outgoing;
-        let receiver_peer_id = to.as_str().parse().ok().filter(|to| self.members.contains(to))?;
-        let message = ClientMessage::Signal(Passed {
-            room: self.name.clone(),
-            sender_peer_id: self.own,
-            receiver_peer_id,
-            data: serde_json::to_value(signal).expect("signals are plain data"),
-            connection_id: connection.map(|connection| connection.as_str().to_owned()),
-        });
-        Some(serde_json::to_string(&message).expect("messages are plain data"))
-    }
 }
