@@ -63,10 +63,13 @@ async fn peers(room: &Room, count: usize) {
     timeout(TIME_MAX, met).await.expect("the peers meet");
 }
 
-async fn next(room: &Room, wanted: impl Fn(&RoomEvent) -> bool) {
+/// Waits until something happens, from the call on and not only from the first poll.
+fn next(room: &Room, wanted: impl Fn(&RoomEvent) -> bool) -> impl Future<Output = ()> {
     let mut events = room.events();
-    let happened = async { while !wanted(&events.next().await.expect("the room goes on")) {} };
-    timeout(TIME_MAX, happened).await.expect("it happens");
+    async move {
+        let happened = async { while !wanted(&events.next().await.expect("the room goes on")) {} };
+        timeout(TIME_MAX, happened).await.expect("it happens");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
