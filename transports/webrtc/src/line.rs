@@ -31,11 +31,28 @@ const LINGER: Duration = Duration::from_secs(30);
 /// How long a peer that does not know the empty message is waited for, once it has acknowledged everything.
 const LINGER_FOR_OTHERS: Duration = Duration::from_secs(1);
 
+/// How many bytes may be under way to a peer whose sockets are not set up by this crate.
+///
+/// Browsers and libwebrtc leave the sockets' buffers as the system makes them, 208 KiB on Linux, and offer a window of megabytes. So a
+/// long burst overflows them, and each loss at its end costs a second. A datagram of SCTP occupies twice its size there. See
+/// [`Sockets::window_bytes`](crate::udp::Sockets::window_bytes), which chooses the same for sockets of ours with such a buffer.
+const UNDER_WAY_BYTES_MAX_OF_OTHERS: usize = 64 << 10;
+
 /// Whether the other end knows the empty message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Dialect {
     Peerloom,
     Other,
+}
+
+impl Dialect {
+    /// How many bytes may be sent and not acknowledged before more is handed to the stack, which has a limit of its own.
+    fn under_way_bytes_max(self) -> usize {
+        match self {
+            Self::Peerloom => usize::MAX,
+            Self::Other => UNDER_WAY_BYTES_MAX_OF_OTHERS,
+        }
+    }
 }
 
 /// Whether messages can be sent and received. Becomes false once and for good.
@@ -52,6 +69,7 @@ pub(crate) fn line(
     let sender = Sender {
         channel: channel.clone(),
         message_bytes_max,
+        under_way_bytes_max: dialect.under_way_bytes_max(),
         end: End { open: open.clone(), seen: open.subscribe() },
     };
     let receiver = Receiver { messages, end: End { open: open.clone(), seen: open.subscribe() } };
@@ -90,6 +108,7 @@ pub(crate) async fn closed(seen: &mut IsOpen) {
 pub(crate) struct Sender {
     channel: Arc<dyn DataChannel>,
     message_bytes_max: usize,
+    under_way_bytes_max: usize,
     end: End,
 }
 
@@ -100,7 +119,7 @@ impl MessageSender for Sender {
         let sent = tokio::select! {
             biased;
             () = closed(&mut self.end.seen) => return Err(TransportError::Closed),
-            sent = send(&self.channel, message) => sent,
+            sent = send(&self.channel, message, self.under_way_bytes_max) => sent,
         };
         // If it is open now, the message was taken before the end was said.
         match sent {
@@ -119,17 +138,24 @@ impl MessageSender for Sender {
     }
 }
 
-/// Sends once fewer bytes than the limit wait to be acknowledged.
+/// Sends once fewer bytes than the limits wait to be acknowledged.
 ///
 /// The stack can wait by itself, but may miss that it has become possible, and looks again only after 50 ms; and while much is
 /// under way it looks after each packet, under the lock that the packets need, too. Looking after a millisecond is soon enough:
 /// in that time, little of what may wait is gone.
-async fn send(channel: &Arc<dyn DataChannel>, message: Bytes) -> Result<(), Error> {
+async fn send(
+    channel: &Arc<dyn DataChannel>,
+    message: Bytes,
+    under_way_bytes_max: usize,
+) -> Result<(), Error> {
     const LOOK_AFTER: Duration = Duration::from_millis(1);
     const LOOK_AFTER_MAX: Duration = Duration::from_millis(32);
     let mut wait = LOOK_AFTER;
     loop {
         let sent = match text(&message) {
+            _ if !has_room(channel, message.len(), under_way_bytes_max).await? => {
+                Err(Error::ErrSendBufferFull)
+            }
             Some(text) => channel.try_send_text(text).await,
             None => channel.try_send(BytesMut::from(&message[..])).await,
         };
@@ -141,6 +167,15 @@ async fn send(channel: &Arc<dyn DataChannel>, message: Bytes) -> Result<(), Erro
             sent => return sent,
         }
     }
+}
+
+/// Whether so many bytes more may be under way. On their own they always may.
+async fn has_room(channel: &Arc<dyn DataChannel>, bytes: usize, bytes_max: usize) -> Result<bool, Error> {
+    if bytes_max == usize::MAX {
+        return Ok(true);
+    }
+    let under_way = channel.outstanding_bytes().await?;
+    Ok(under_way == 0 || under_way + bytes <= bytes_max)
 }
 
 fn text(message: &Bytes) -> Option<&str> {
@@ -244,7 +279,7 @@ async fn hang_up(channel: &Arc<dyn DataChannel>, dialect: Dialect) {
         }
     };
     let say = async {
-        if send(channel, Bytes::new()).await.is_err() {
+        if send(channel, Bytes::new(), usize::MAX).await.is_err() {
             return;
         }
         if dialect == Dialect::Peerloom {
