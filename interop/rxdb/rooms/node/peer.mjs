@@ -6,10 +6,23 @@ import { addRxPlugin, createRxDatabase, getChangedDocumentsSince } from 'rxdb';
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory';
 import { getConnectionHandlerSimplePeer, replicateWebRTC } from 'rxdb/plugins/replication-webrtc';
 import { RxDBLeaderElectionPlugin } from 'rxdb/plugins/leader-election';
+// The very file that RxDB takes.
+import SimplePeer from 'simple-peer/simplepeer.min.js';
 import wrtc from '@roamhq/wrtc';
 import { WebSocket } from 'ws';
 
 addRxPlugin(RxDBLeaderElectionPlugin);
+
+// wrtc's native code follows a null pointer when something is sent while the other side closes the channel. A Peerloom peer says the end,
+// by an empty message, before it closes; to who has said it nothing more is sent, and nothing would arrive.
+const { _onChannelMessage: received, send } = SimplePeer.prototype;
+SimplePeer.prototype._onChannelMessage = function onChannelMessage(event) {
+    if (event.data.byteLength === 0) this.hasSaidTheEnd = true;
+    else received.call(this, event);
+};
+SimplePeer.prototype.send = function sendUnlessOver(data) {
+    if (!this.hasSaidTheEnd && this._channel?.readyState === 'open') send.call(this, data);
+};
 
 let database;
 let collection;

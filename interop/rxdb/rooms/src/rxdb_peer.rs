@@ -31,9 +31,11 @@ pub fn is_there() -> bool {
 
 type Answers = Arc<Mutex<BTreeMap<u64, oneshot::Sender<anyhow::Result<Value>>>>>;
 
-/// An RxDB peer with memory storage. Its process ends when this is dropped.
+/// An RxDB peer with memory storage. Its process ends when this is dropped. If it ends by itself, so does the test.
 #[derive(Debug)]
 pub struct RxdbPeer {
+    /// Before the process: what ends without it has ended by itself.
+    wanted: Arc<()>,
     child: Child,
     input: tokio::sync::Mutex<(u64, ChildStdin)>,
     answers: Answers,
@@ -55,8 +57,10 @@ impl RxdbPeer {
         let output = child.stdout.take().context("its output is piped")?;
         let answers = Answers::default();
         let (changed, changes) = watch::channel(());
+        let wanted = Arc::new(());
         tokio::spawn({
             let answers = answers.clone();
+            let wanted = Arc::downgrade(&wanted);
             async move {
                 let mut lines = BufReader::new(output).lines();
                 while let Ok(Some(line)) = lines.next_line().await {
@@ -74,10 +78,13 @@ impl RxdbPeer {
                     };
                     let _ = asked.send(result);
                 }
+                if wanted.upgrade().is_some() {
+                    give_up();
+                }
                 answers.lock().expect("nobody panics with it").clear();
             }
         });
-        Ok(Self { child, input: tokio::sync::Mutex::new((0, input)), answers, changes })
+        Ok(Self { wanted, child, input: tokio::sync::Mutex::new((0, input)), answers, changes })
     }
 
     /// Starts a process, opens its database and joins the room. `options` are those of `open` in `peer.mjs`.
@@ -139,9 +146,19 @@ impl RxdbPeer {
     }
 
     /// Kills the process, and waits until it is gone.
-    pub async fn kill(mut self) -> anyhow::Result<()> {
-        Ok(self.child.kill().await?)
+    pub async fn kill(self) -> anyhow::Result<()> {
+        let Self { wanted, mut child, .. } = self;
+        drop(wanted);
+        Ok(child.kill().await?)
     }
+}
+
+/// Ends this process, because a peer's has ended by itself: others would wait for ever for what it was to do.
+fn give_up() {
+    use std::io::Write;
+    // Not `eprintln`, which a test keeps for itself until it has ended.
+    let _ = writeln!(std::io::stderr(), "an RxDB peer's process has ended by itself");
+    std::process::exit(101);
 }
 
 /// RxDB's own signaling server. Ends when this is dropped.
