@@ -88,6 +88,9 @@ pub enum RoomError {
     /// RxDB peers cannot prove that they have a key, and would be let in without one.
     #[error("a room with a key cannot have RxDB peers in it; let them in by a room without one")]
     RxdbWithKey,
+    /// What RxDB peers will be told cannot be kept.
+    #[error("the collection for RxDB peers takes no commit")]
+    Rxdb(#[source] Error),
     /// The transport says no.
     #[error(transparent)]
     Transport(#[from] TransportError),

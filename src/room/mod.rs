@@ -192,8 +192,8 @@ impl RoomBuilder {
     ///
     /// # Errors
     ///
-    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, [`RoomError::ClaimTooLong`], [`RoomError::RxdbWithKey`], and what the
-    /// transport says.
+    /// [`RoomError::Passphrase`] if no key can be made of the passphrase, [`RoomError::ClaimTooLong`], [`RoomError::RxdbWithKey`],
+    /// [`RoomError::Rxdb`] if its collection takes no commit, and what the transport says.
     pub async fn join(self, transport: impl Transport) -> Result<Room, RoomError> {
         let topic = Topic::new(&self.topic)?;
         if self.claim.len() > CLAIM_BYTES_MAX {
@@ -211,6 +211,7 @@ impl RoomBuilder {
                 return Err(RoomError::RxdbWithKey);
             }
             check_node(&node, bridge.core())?;
+            bridge.keep_past_views().await.map_err(RoomError::Rxdb)?;
         }
         let (topic_key, met_as) = self.key.resolve(topic.clone()).await?;
         let membership = transport.join(&met_as).await?;

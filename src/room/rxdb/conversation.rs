@@ -225,9 +225,6 @@ impl Conversation {
                 self.room.tell(RoomEvent::RxdbJoined { address, token: name });
                 let core = self.core.clone();
                 self.operate(async move {
-                    // From now on it keeps past views.
-                    core.decide(Vec::new(), Vec::new(), |transaction, _, _, _| transaction.keep_past_views())
-                        .await?;
                     let found = read_metadata(&*core.store, &[link_key(&token)]).await?.pop().flatten();
                     let link = found.and_then(|value| LinkState::decode(&value)).unwrap_or_default();
                     Ok(Input::Loaded(link))

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{RoomCore, Sharing};
 use crate::collection::{Collection, Content, Core, SessionNumber};
+use crate::error::Error;
 
 pub(super) use driver::{Line, run};
 
@@ -110,6 +111,12 @@ impl RxdbBridge {
 
     pub(super) fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    /// Has the collection keep past views from now on, also while another replica speaks with RxDB peers. When that one is gone, they
+    /// come with what they were shown by it, and with documents that were deleted under it.
+    pub(super) async fn keep_past_views(&self) -> Result<(), Error> {
+        self.core.decide(Vec::new(), Vec::new(), |transaction, _, _, _| transaction.keep_past_views()).await
     }
 }
 
