@@ -102,10 +102,10 @@ fn main() -> anyhow::Result<()> {
             needs::provide(Scope::Everything)?;
             let mut command = Command::new(cargo_program());
             command.args(["test", "--workspace", "--all-features"]).args(arguments);
-            if needs::provide_wishes() {
+            if needs::provide_wishes()? {
                 command.env("BROWSER_TESTS", "required");
             }
-            if needs::provide_rxdb() {
+            if needs::provide_rxdb()? {
                 command.env("RXDB_TESTS", "required");
             }
             run(command)
@@ -133,7 +133,7 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Rxdb { arguments } => {
             needs::provide(Scope::Basic)?;
-            anyhow::ensure!(needs::provide_rxdb(), "RxDB is not there");
+            anyhow::ensure!(needs::provide_rxdb()?, "RxDB is not there");
             cargo(&["run", "--package", "rxdb-rooms", "--"], &arguments)
         }
         Task::FuzzBytes { seconds, target } => fuzz_bytes(seconds, target),

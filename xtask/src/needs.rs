@@ -3,8 +3,13 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::bail;
+
+/// How long to wait before each further attempt at an installation in CI, where a registry that refuses for a moment must not
+/// decide what is tested.
+const PAUSES: &[Duration] = &[Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(60)];
 
 /// Something that a build needs and cargo does not bring.
 struct Need {
@@ -97,8 +102,8 @@ pub(crate) fn provide(scope: Scope) -> anyhow::Result<()> {
 
 /// Installs what the tests use if it is there, as root on a system with apt; otherwise says which tests will be skipped.
 ///
-/// Returns whether all of it is there.
-pub(crate) fn provide_wishes() -> bool {
+/// Returns whether all of it is there. In CI, an installation that keeps failing is an error: nobody reads what was skipped.
+pub(crate) fn provide_wishes() -> anyhow::Result<bool> {
     let missing: Vec<&Need> = WISHES.iter().filter(|wish| !(wish.is_there)()).collect();
     for wish in &missing {
         let packages = wish.apt_packages.join(" ");
@@ -108,49 +113,80 @@ pub(crate) fn provide_wishes() -> bool {
             continue;
         }
         eprintln!("Installing it with apt, as root: {packages}");
-        for line in ["apt-get update", &format!("apt-get install --yes --no-install-recommends {packages}")] {
-            if let Err(error) = apt(line) {
-                eprintln!("{error}; they are skipped.");
-                break;
-            }
+        let install = format!("apt-get install --yes --no-install-recommends {packages}");
+        if let Err(error) = persistently(|| apt("apt-get update").and_then(|()| apt(&install))) {
+            skip_unless_ci(error.context(format!("{} could not be installed", wish.what)))?;
         }
     }
-    WISHES.iter().all(|wish| (wish.is_there)())
+    Ok(WISHES.iter().all(|wish| (wish.is_there)()))
 }
 
 /// Where RxDB is installed, with what else the tests there need.
 const RXDB_DIRECTORIES: &[&str] = &["interop/rxdb/rooms/node", "examples/browser-todo"];
 
 /// Installs RxDB, which some tests have as a peer, in the versions of its lock files. Returns whether it is there.
-pub(crate) fn provide_rxdb() -> bool {
+///
+/// In CI, an installation that keeps failing is an error: nobody reads what was skipped.
+pub(crate) fn provide_rxdb() -> anyhow::Result<bool> {
     if !runs("npm", "--version") {
         eprintln!(
             "npm is missing; it is wanted by the tests with RxDB, which are skipped. On Debian and Ubuntu: nodejs npm"
         );
-        return false;
+        return Ok(false);
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    // All of them, also after one that failed.
-    let provided: Vec<bool> =
-        RXDB_DIRECTORIES.iter().map(|name| provide_packages(&root.join(name))).collect();
-    provided.into_iter().all(|is_there| is_there)
+    let mut all_there = true;
+    for directory in RXDB_DIRECTORIES.iter().map(|name| root.join(name)) {
+        if let Err(error) = persistently(|| provide_packages(&directory)) {
+            all_there = false;
+            skip_unless_ci(error.context("RxDB could not be installed"))?;
+        }
+    }
+    Ok(all_there)
 }
 
-/// Installs the npm packages of a directory as its lock file says. Returns whether they are there.
-fn provide_packages(directory: &Path) -> bool {
-    let lock = |name: &str| std::fs::read(directory.join(name)).ok();
+/// Installs the npm packages of a directory as its lock file says.
+fn provide_packages(directory: &Path) -> anyhow::Result<()> {
     // What was installed is noted with the lock file that it was installed by.
-    let (wanted, installed) = (lock("package-lock.json"), lock("node_modules/.installed-by"));
-    if wanted.is_some() && wanted == installed {
-        return true;
+    let note = directory.join("node_modules/.installed-by");
+    let wanted = std::fs::read(directory.join("package-lock.json"))?;
+    if std::fs::read(&note).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
     }
-    eprintln!("$ npm ci --prefix {}", directory.display());
-    let status = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(directory).status();
-    if !status.is_ok_and(|status| status.success()) {
-        eprintln!("`npm ci` failed; the tests with RxDB are skipped.");
-        return false;
+    let line = format!("npm ci --prefix {}", directory.display());
+    eprintln!("$ {line}");
+    let mut command = Command::new("npm");
+    let status = command.args(["ci", "--no-audit", "--no-fund"]).current_dir(directory).status()?;
+    if !status.success() {
+        bail!("`{line}` failed: {status}");
     }
-    wanted.is_some_and(|wanted| std::fs::write(directory.join("node_modules/.installed-by"), wanted).is_ok())
+    Ok(std::fs::write(note, wanted)?)
+}
+
+/// Tries once, and in CI again after each pause.
+fn persistently(attempt: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut outcome = attempt();
+    for pause in PAUSES.iter().take_while(|_| is_ci()) {
+        let Err(error) = &outcome else { break };
+        eprintln!("{error:#}; once more in {} s.", pause.as_secs());
+        std::thread::sleep(*pause);
+        outcome = attempt();
+    }
+    outcome
+}
+
+/// Says that the tests which wanted something are skipped; in CI that is an error instead.
+fn skip_unless_ci(error: anyhow::Error) -> anyhow::Result<()> {
+    if is_ci() {
+        return Err(error.context("tests would be skipped, which CI does not allow"));
+    }
+    eprintln!("{error:#}. The tests that want it are skipped.");
+    Ok(())
+}
+
+/// Whether this runs where nobody watches. Every service for that sets `CI`.
+fn is_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
 /// Installs cargo-fuzz if it is not there, where cargo puts programs.
