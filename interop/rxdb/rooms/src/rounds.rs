@@ -103,12 +103,11 @@ pub async fn round(plan: Plan<'_>) -> anyhow::Result<Outcome> {
     };
     let play = async { tokio::try_join!(own_writes, contested, handed_on) };
     let deadline = Instant::now() + SETTLES_WITHIN;
-    let Ok(played) = timeout_at(deadline, play).await else {
+    let last = match timeout_at(deadline, play).await {
+        Ok(played) => Some(played?.2),
         // A writer waits for what never comes: somebody's edit was overwritten by what had been before it.
-        let stale_wins = vec!["handed-on".to_owned()];
-        return Ok(Outcome { settled_after: None, stale_wins, lost: lost(&plan, &nodes).await? });
+        Err(_) => None,
     };
-    let ((), (), last) = played?;
     let started = Instant::now();
     let settled = timeout_at(started + SETTLES_WITHIN, settle(&nodes, &peers)).await;
     let settled_after = match settled {
@@ -116,7 +115,7 @@ pub async fn round(plan: Plan<'_>) -> anyhow::Result<Outcome> {
         Err(_) => None,
     };
     let mut stale_wins = Vec::new();
-    if nodes[0].todos.get("handed-on").await?.as_ref() != Some(&last) {
+    if last.is_none() || nodes[0].todos.get("handed-on").await? != last {
         stale_wins.push("handed-on".to_owned());
     }
     Ok(Outcome { settled_after, stale_wins, lost: lost(&plan, &nodes).await? })

@@ -143,17 +143,28 @@ async fn one_peerloom_and_three_rxdb_peers_settle_though_they_are_linked_to_each
     Ok(())
 }
 
-#[tokio::test]
-async fn two_peerloom_and_three_rxdb_peers_kept_apart_settle_without_a_stale_win() -> anyhow::Result<()> {
-    if !is_there() {
-        return Ok(());
-    }
+async fn kept_apart(topic: &str, peerloom: usize) -> anyhow::Result<()> {
     let signaling = Signaling::start(StockPeers::KeptApart).await?;
-    let plan = Plan { url: &signaling.url, topic: "two-and-three", peerloom: 2, rxdb: 3, edits: 4 };
-    let outcome = round(plan).await?;
+    let outcome = round(Plan { url: &signaling.url, topic, peerloom, rxdb: 3, edits: 4 }).await?;
     assert!(
         outcome.settled_after.is_some() && outcome.stale_wins.is_empty() && outcome.lost.is_empty(),
         "{outcome:?}"
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn one_peerloom_and_three_rxdb_peers_kept_apart_settle_without_a_stale_win() -> anyhow::Result<()> {
+    if !is_there() {
+        return Ok(());
+    }
+    kept_apart("one-and-three", 1).await
+}
+
+#[tokio::test]
+async fn two_peerloom_and_three_rxdb_peers_kept_apart_settle_without_a_stale_win() -> anyhow::Result<()> {
+    if !is_there() {
+        return Ok(());
+    }
+    kept_apart("two-and-three", 2).await
 }
