@@ -33,7 +33,7 @@ const LINGER_FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// How many bytes may be under way to a peer whose sockets are not set up by this crate.
 ///
-/// Browsers and libwebrtc leave the sockets' buffers as the system makes them, 208 KiB on Linux, and offer a window of megabytes. So a
+/// libwebrtc, as Node has it, leaves its sockets' buffers as the system makes them, 208 KiB on Linux, and offers a larger window. So a
 /// long burst overflows them, and each loss at its end costs a second. A datagram of SCTP occupies twice its size there. See
 /// [`Sockets::window_bytes`](crate::udp::Sockets::window_bytes), which chooses the same for sockets of ours with such a buffer.
 const UNDER_WAY_BYTES_MAX_OF_OTHERS: usize = 64 << 10;
