@@ -146,8 +146,8 @@ impl Tables for Database {
         })
     }
 
-    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
-        let end = self.end.after(&batch)?;
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let end = self.end.after(batch)?;
         // Two for each record, and seldom a third.
         let items = 2 * batch.records.len() + batch.metadata.len();
         let mut write =
@@ -162,10 +162,10 @@ impl Tables for Database {
             write.insert(&self.feed, key, &*entry);
             write.insert(&self.documents, record.id.as_bytes(), key);
         }
-        for (key, value) in batch.metadata {
+        for (key, value) in &batch.metadata {
             match value {
-                Some(value) => write.insert(&self.metadata, &*key, &*value),
-                None => write.remove(&self.metadata, &*key),
+                Some(value) => write.insert(&self.metadata, &**key, &**value),
+                None => write.remove(&self.metadata, &**key),
             }
         }
         // If only an earlier write in the background failed, then the batch was not applied, but the store must be

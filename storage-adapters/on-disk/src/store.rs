@@ -55,7 +55,7 @@ pub trait Tables: Send + Sized + 'static {
 
     /// As [`Store::commit`], and whatever a batch must be by the contract was asserted already, as far as it can be told
     /// without a look at the store.
-    fn commit(&mut self, batch: Batch) -> Result<(), CommitError>;
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError>;
 
     /// Lets go of the database. When this returns, it can be opened again.
     fn close(self);
@@ -119,17 +119,19 @@ impl<T: Tables> OnDisk<T> {
         Ok(store)
     }
 
-    async fn operate<A: Send + 'static>(
+    /// Has an operation done. What it gives besides its answer is dropped behind that, when somebody else can go on already.
+    async fn operate<A: Send + 'static, R>(
         &self,
-        operation: impl FnOnce(&mut T) -> A + Send + 'static,
+        operation: impl FnOnce(&mut T) -> (A, R) + Send + 'static,
     ) -> Result<A, Unanswered> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Unanswered::NotBegun(StorageError::Closed));
         }
         let (reply, answer) = oneshot::channel();
         let operate = Box::new(move |tables: &mut T| {
+            let (answer, _rest) = operation(tables);
             // Nobody waits for the answer if the future was dropped.
-            let _ = reply.send(operation(tables));
+            let _ = reply.send(answer);
         });
         self.enqueue(Request::Operate(operate)).await.map_err(|_| Unanswered::NotBegun(self.ended()))?;
         answer.await.map_err(|_| Unanswered::Lost(self.ended()))
@@ -141,9 +143,9 @@ impl<T: Tables> OnDisk<T> {
         tokio::task::unconstrained(self.queue.send(request)).await
     }
 
-    async fn ask<A: Send + 'static>(
+    async fn ask<A: Send + 'static, R>(
         &self,
-        operation: impl FnOnce(&mut T) -> Result<A, StorageError> + Send + 'static,
+        operation: impl FnOnce(&mut T) -> (Result<A, StorageError>, R) + Send + 'static,
     ) -> Result<A, StorageError> {
         match self.operate(operation).await {
             Ok(answer) => answer,
@@ -163,15 +165,15 @@ impl<T: Tables> OnDisk<T> {
 impl<T: Tables> Store for OnDisk<T> {
     async fn read(&self, ids: &[DocumentId]) -> Result<Vec<Option<Record>>, StorageError> {
         let ids = ids.to_vec();
-        self.ask(move |tables| tables.read(&ids)).await
+        self.ask(move |tables| (tables.read(&ids), ids)).await
     }
 
     async fn changes(&self, after: Sequence, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
-        self.ask(move |tables| tables.changes(after, limits)).await
+        self.ask(move |tables| (tables.changes(after, limits), ())).await
     }
 
     async fn list(&self, range: IdRange, limits: PageLimits) -> Result<Vec<Record>, StorageError> {
-        self.ask(move |tables| tables.list(&range, limits)).await
+        self.ask(move |tables| (tables.list(&range, limits), ())).await
     }
 
     async fn metadata(
@@ -181,12 +183,12 @@ impl<T: Tables> Store for OnDisk<T> {
         entries_max: NonZeroU32,
     ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        self.ask(move |tables| tables.metadata(&prefix, after.as_deref(), entries_max)).await
+        self.ask(move |tables| (tables.metadata(&prefix, after.as_deref(), entries_max), ())).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {
         assert_well_formed(&batch);
-        match self.operate(move |tables| tables.commit(batch)).await {
+        match self.operate(move |tables| (tables.commit(&batch), batch)).await {
             Ok(answer) => answer,
             Err(Unanswered::NotBegun(error)) => Err(CommitError::NotApplied(error)),
             Err(Unanswered::Lost(error)) => Err(CommitError::Unknown(error)),

@@ -191,15 +191,15 @@ impl Tables for Database {
         })
     }
 
-    fn commit(&mut self, batch: Batch) -> Result<(), CommitError> {
-        let end = self.end.after(&batch)?;
+    fn commit(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let end = self.end.after(batch)?;
         let (feed, documents, metadata) = (self.family(FEED), self.family(DOCUMENTS), self.family(METADATA));
         let records_bytes = |batch: &Batch| {
             let bytes =
                 |put: &Put| put.record.bytes() + 2 * put.record.id.as_bytes().len() + ENTRY_BYTES_SPARE;
             batch.records.iter().map(bytes).sum()
         };
-        let mut write = WriteBatch::with_capacity_bytes(records_bytes(&batch));
+        let mut write = WriteBatch::with_capacity_bytes(records_bytes(batch));
         let mut entry = Vec::new();
         for Put { record, replaces } in &batch.records {
             let key = record.sequence.number().to_be_bytes();
@@ -210,7 +210,7 @@ impl Tables for Database {
             write.put_cf(feed, key, &entry);
             write.put_cf(documents, record.id.as_bytes(), key);
         }
-        for (key, value) in batch.metadata {
+        for (key, value) in &batch.metadata {
             match value {
                 Some(value) => write.put_cf(metadata, key, value),
                 None => write.delete_cf(metadata, key),
