@@ -11,10 +11,10 @@ use cluster::{
     told,
 };
 use futures_util::StreamExt;
-use peerloom::core::Membership;
+use peerloom::core::{Connection, Membership};
 use peerloom::{
-    CloseReason, Events, InProcess, Invitation, Memory, Network, PeerState, Refusal, Retry, Room,
-    RoomBuilder, RoomError, RoomEvent, Sharing, Topic, TopicKey, Transport, TransportError,
+    CloseReason, Events, InProcess, Invitation, Memory, Network, PeerAddress, PeerState, Refusal, Retry,
+    Room, RoomBuilder, RoomError, RoomEvent, Sharing, Topic, TopicKey, Transport, TransportError,
 };
 use tokio::time::Instant;
 
@@ -524,4 +524,35 @@ async fn two_nodes_meet_in_two_rooms_and_share_a_collection_in_each() {
     assert!(right.has("it").await && right_other.get("it").await.expect("it reads").is_some());
     let replicas: BTreeSet<_> = rooms.iter().flat_map(Room::peers).map(|peer| peer.replica).collect();
     assert_eq!(replicas.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_whose_transport_ends_says_why() {
+    /// A server that refuses everybody.
+    struct Refusing;
+
+    #[async_trait]
+    impl Transport for Refusing {
+        async fn join(&self, _topic: &Topic) -> Result<Box<dyn Membership>, TransportError> {
+            Ok(Box::new(Self))
+        }
+    }
+
+    #[async_trait]
+    impl Membership for Refusing {
+        async fn accept(&mut self) -> Result<Connection, TransportError> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Err(TransportError::Refused { detail: "the token has expired".into() })
+        }
+
+        fn redial(&mut self, _peer: &PeerAddress) {}
+    }
+
+    let side = Side::new().await;
+    let room = side.sharing().join(Refusing).await.expect("it joins");
+    let refused = |error: &TransportError| matches!(error, TransportError::Refused { detail } if detail.contains("expired"));
+    let events: Vec<RoomEvent> = room.events().collect().await;
+    assert!(matches!(&events[..], [RoomEvent::Ended { error }] if refused(error)), "{events:?}");
+    assert!(matches!(room.caught_up().await, Err(RoomError::Transport(error)) if refused(&error)));
+    side.node.close().await.expect("it closes");
 }

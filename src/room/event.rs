@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use futures_util::stream;
-use peerloom_core::{CloseReason, CollectionName, DocumentId, PeerAddress, Refusal, ReplicaId};
+use peerloom_core::{
+    CloseReason, CollectionName, DocumentId, PeerAddress, Refusal, ReplicaId, TransportError,
+};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -162,6 +164,12 @@ pub enum RoomEvent {
         /// Why.
         reason: String,
     },
+    /// The transport has ended this side's membership of the room, such as for a server that refuses it: the room is left, and nothing
+    /// follows. Join again once what the error names has been set right.
+    Ended {
+        /// What the transport says.
+        error: TransportError,
+    },
     /// The reader of this stream fell behind and missed events.
     Missed {
         /// How many.
@@ -169,7 +177,7 @@ pub enum RoomEvent {
     },
 }
 
-/// A stream of events, from when it was made. Ends when the room is left.
+/// A stream of events, from when it was made. Ends when the room is left, or its transport has ended.
 #[must_use = "streams do nothing unless polled"]
 pub struct Events {
     events: Pin<Box<dyn Stream<Item = RoomEvent> + Send>>,

@@ -12,12 +12,13 @@ mod validator;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
 use peerloom_core::{
     CLAIM_BYTES_MAX, Capabilities, Invitation, Refusal, ReplicaId, SessionLimits, Topic, TopicKey, Transport,
+    TransportError,
 };
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -233,6 +234,7 @@ impl RoomBuilder {
             shares: watch::Sender::new(shares),
             peers: Peers::default(),
             events,
+            ended: OnceLock::new(),
             closed: CancellationToken::new(),
         });
         let leave = CancellationToken::new();
@@ -321,7 +323,7 @@ impl Room {
     ///
     /// # Errors
     ///
-    /// [`RoomError::Left`] if the room is left meanwhile, [`RoomError::MustReopen`] if a collection takes nothing more.
+    /// [`RoomError::Left`] if the room is left meanwhile, [`RoomError::Transport`] if its transport ends, [`RoomError::MustReopen`] if a collection takes nothing more.
     ///
     /// # Cancel safety
     ///
@@ -345,7 +347,7 @@ impl Room {
             }
             tokio::select! {
                 biased;
-                () = core.closed.cancelled() => return Err(RoomError::Left),
+                () = core.closed.cancelled() => return Err(core.why_closed()),
                 _ = changes.changed() => {}
             }
         }
@@ -381,6 +383,8 @@ pub(crate) struct RoomCore {
     events: broadcast::Sender<RoomEvent>,
     #[cfg(feature = "rxdb")]
     rxdb: Option<rxdb::Bridge>,
+    /// Why the transport has ended, if it has.
+    ended: OnceLock<TransportError>,
     /// Cancelled when all sessions have ended.
     closed: CancellationToken,
 }
@@ -389,6 +393,18 @@ impl RoomCore {
     fn tell(&self, event: RoomEvent) {
         // Nobody listening is fine.
         let _ = self.events.send(event);
+    }
+
+    /// The transport has ended by itself.
+    fn end(&self, error: TransportError) {
+        // Before the event, so that whoever has seen it finds the error.
+        let _ = self.ended.set(error.clone());
+        self.tell(RoomEvent::Ended { error });
+    }
+
+    /// Why there is no room any more.
+    fn why_closed(&self) -> RoomError {
+        self.ended.get().cloned().map_or(RoomError::Left, RoomError::Transport)
     }
 
     /// What peers are told that this node does here besides replicating.

@@ -79,6 +79,7 @@ impl RoomTask {
                     Ok(connection) => self.begin(connection),
                     Err(error) => {
                         tracing::error!(%error, "the transport ended the membership");
+                        self.room.end(error);
                         break;
                     }
                 },
