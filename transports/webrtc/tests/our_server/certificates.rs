@@ -26,6 +26,10 @@ impl Authority {
         self.0.as_ref().der()
     }
 
+    fn root_pem(&self) -> String {
+        self.0.as_ref().pem()
+    }
+
     /// For a server on this machine.
     fn options(&self) -> ServerOptions {
         let (key, parameters) =
@@ -67,7 +71,8 @@ async fn peers_meet_at_a_server_whose_root_they_were_given() {
     let _server = Running::start(authority.options(), listener);
     let url = format!("wss://localhost:{port}");
     let mut left = join(trusting(&authority, &url)).await;
-    let mut right = join(trusting(&authority, &url)).await;
+    let roots = format!("{}{}", Authority::new().root_pem(), authority.root_pem());
+    let mut right = join(signaling(&url).root_certificates_pem(roots.as_bytes()).unwrap()).await;
     let (mut to_right, mut to_left) = meet(&mut left, &mut right).await;
     carries(&mut to_right, &mut to_left).await;
 }
@@ -123,6 +128,11 @@ async fn again(port: u16) -> TcpListener {
 
 #[test]
 fn what_is_no_certificate_is_no_root() {
-    let signaling = WebSocketSignaling::new("wss://localhost").unwrap();
-    assert!(matches!(signaling.root_certificate(b"root"), Err(InvalidServer::Certificate)));
+    let signaling = || signaling("wss://localhost");
+    assert!(matches!(signaling().root_certificate(b"root"), Err(InvalidServer::Certificate)));
+    let cut_short = &Authority::new().root_pem()[..200];
+    for pem in ["", "root", cut_short] {
+        let refused = signaling().root_certificates_pem(pem.as_bytes());
+        assert!(matches!(refused, Err(InvalidServer::Certificate)), "{pem}");
+    }
 }

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use peerloom_core::{Topic, TransportError};
 use peerloom_signaling::RoomName;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -109,7 +110,7 @@ pub enum InvalidServer {
         url: String,
     },
     /// The certificate is none.
-    #[error("the certificate is not X.509 in DER")]
+    #[error("the certificate is not X.509 in DER, or there is none in the PEM")]
     Certificate,
 }
 
@@ -138,7 +139,7 @@ impl Token {
 impl WebSocketSignaling {
     /// A client of the server at this URL, which begins with `wss://`, or `ws://` for a server without TLS.
     ///
-    /// The server's certificate must go back to one of Mozilla's roots, or one of [`Self::root_certificate`].
+    /// The server's certificate must go back to one of Mozilla's roots, or one of [`Self::root_certificate`] or [`Self::root_certificates_pem`].
     pub fn new(url: &str) -> Result<Self, InvalidServer> {
         Self::over(Tcp, url)
     }
@@ -182,6 +183,17 @@ impl<C: Connect> WebSocketSignaling<C> {
         let certificate = CertificateDer::from(der.to_vec());
         self.roots.add(certificate).map_err(|_| InvalidServer::Certificate)?;
         Ok(self)
+    }
+
+    /// Trusts servers with a certificate that goes back to one of these, in PEM, besides those it trusts anyway.
+    pub fn root_certificates_pem(self, pem: &[u8]) -> Result<Self, InvalidServer> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => {
+                certificates.iter().try_fold(self, |signaling, der| signaling.root_certificate(der))
+            }
+            _ => Err(InvalidServer::Certificate),
+        }
     }
 
     /// How often the addresses of this machine are looked at. When they change, the server is asked whether it is still

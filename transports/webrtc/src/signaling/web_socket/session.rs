@@ -134,7 +134,7 @@ impl Ended {
             // The signature is wrong if an authority has the name of one that is trusted, and another key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "it goes back to none of the roots that are trusted, to which \
-                 WebSocketSignaling::root_certificate adds"
+                 WebSocketSignaling::root_certificates_pem adds"
                     .to_owned()
             }
             error => error.to_string(),
@@ -146,15 +146,15 @@ impl Ended {
 
 impl From<Error> for Ended {
     fn from(error: Error) -> Self {
-        let retry = match &error {
+        match &error {
             Error::Http(response)
                 if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
             {
-                Retry::WithAnotherToken
+                let detail = format!("the signaling server asks for another token: {}", response.status());
+                Self { retry: Retry::WithAnotherToken, detail }
             }
-            _ => Retry::Backoff,
-        };
-        Self { retry, detail: error.to_string() }
+            _ => Self::for_now(error.to_string()),
+        }
     }
 }
 
