@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use peerloom::webrtc::InvalidServer;
-use peerloom::{Error, OpenError, RoomError, StorageError};
+use peerloom::{Error, OpenError, RoomError, StorageError, TransportError};
 
 use crate::control::{Kind, Refusal};
 use crate::peer::PeerError;
@@ -69,8 +69,8 @@ pub(crate) enum Failure {
     Open(#[from] PeerError),
     #[error(transparent)]
     Room(#[from] RoomError),
-    #[error("the room of {signaling} has ended: see the log")]
-    RoomEnded { signaling: String },
+    #[error("the room of {signaling} has ended")]
+    RoomEnded { signaling: String, source: Option<TransportError> },
     #[error(transparent)]
     Collection(#[from] Error),
     #[error("standard output")]

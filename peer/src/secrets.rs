@@ -29,12 +29,18 @@ pub(crate) enum TokenSource {
 }
 
 impl TokenSource {
-    pub(crate) fn read(&self) -> Result<String, SettingsError> {
+    /// Whether there is a token now.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
         match self {
-            Self::Fixed(token) => Ok(token.clone()),
-            Self::File(path) => read_secret("token_file", path),
+            Self::Fixed(_) => Ok(()),
+            Self::File(path) => read_token(path).map(drop),
         }
     }
+}
+
+/// The token for the signaling server that a file holds.
+pub(crate) fn read_token(path: &Path) -> Result<String, SettingsError> {
+    read_secret("token_file", path)
 }
 
 /// A secret from the file that a flag or a variable names, or else from the environment, or else from the file that the settings file names.

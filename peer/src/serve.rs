@@ -1,6 +1,6 @@
 //! Serving a peer: its rooms, its control socket, and how both end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -12,6 +12,7 @@ use crate::access::connect;
 use crate::control::{self, Listener};
 use crate::failure::Failure;
 use crate::peer::{Joined, Opened, Peer};
+use crate::secrets::{TokenSource, read_token};
 use crate::settings::{RoomSettings, Settings};
 
 /// Runs the peer until `stop`.
@@ -55,7 +56,7 @@ async fn while_open(
     let ended = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
-        (signaling, ..) = select_all(ends) => Err(Failure::RoomEnded { signaling }),
+        (failure, ..) = select_all(ends) => Err(failure),
     };
     tracing::info!("stopping");
     stop_clients.cancel();
@@ -77,13 +78,13 @@ async fn join(settings: &RoomSettings, peer: &Peer) -> Result<Vec<Joined>, Failu
     let mut joined = Vec::new();
     for url in &settings.signaling {
         let mut signaling = WebSocketSignaling::new(url)?;
-        if let Some(token) = settings.token.clone() {
-            signaling = signaling.token_from(move || {
-                token.read().unwrap_or_else(|error| {
-                    tracing::error!(%error, "the signaling token cannot be read");
-                    String::new()
-                })
-            });
+        if let Some(pem) = &settings.root_certificates {
+            signaling = signaling.root_certificates_pem(pem)?;
+        }
+        match &settings.token {
+            Some(TokenSource::Fixed(token)) => signaling = signaling.token(token),
+            Some(TokenSource::File(path)) => signaling = signaling.token_from(token_in(path.clone())),
+            None => {}
         }
         let mut builder = peer.node.room_of(&settings.invitation);
         for opened in &peer.collections {
@@ -108,12 +109,26 @@ async fn join(settings: &RoomSettings, peer: &Peer) -> Result<Vec<Joined>, Failu
     Ok(joined)
 }
 
-/// Writes into the log what happens in a room. Returns the server's URL when the room has ended.
-async fn follow(signaling: String, mut events: peerloom::Events) -> String {
-    while let Some(event) = events.next().await {
-        log(&event);
+/// Reads the token whenever it is asked for, because somebody may renew it.
+fn token_in(path: PathBuf) -> impl Fn() -> String + Send + Sync + 'static {
+    move || {
+        read_token(&path).unwrap_or_else(|error| {
+            tracing::error!(%error, "the signaling token cannot be read");
+            String::new()
+        })
     }
-    signaling
+}
+
+/// Writes into the log what happens in a room. Returns when the room has ended.
+async fn follow(signaling: String, mut events: peerloom::Events) -> Failure {
+    let mut source = None;
+    while let Some(event) = events.next().await {
+        match event {
+            RoomEvent::Ended { error } => source = Some(error),
+            event => log(&event),
+        }
+    }
+    Failure::RoomEnded { signaling, source }
 }
 
 fn log(event: &RoomEvent) {

@@ -68,6 +68,8 @@ pub(crate) enum SettingsError {
     SecretUnreadable { name: &'static str, path: PathBuf, source: io::Error },
     #[error("{0} is not UTF-8, or empty")]
     SecretMalformed(&'static str),
+    #[error("root_certificates_file: {}", path.display())]
+    RootCertificates { path: PathBuf, source: io::Error },
     #[error("the key is not 64 hexadecimal digits")]
     Key,
     #[error("the collection {0} is named twice")]
@@ -145,6 +147,11 @@ pub(crate) struct Given {
     /// A file with the token that the signaling server asks for; read again whenever it is connected to. Or PEERLOOM_TOKEN
     #[arg(long, global = true, value_name = "FILE", help_heading = "The room")]
     token_file: Option<PathBuf>,
+
+    /// A PEM file with certificates of authorities of your own, which signaling servers may have theirs from besides those that
+    /// browsers trust
+    #[arg(long, global = true, value_name = "FILE", help_heading = "The room")]
+    root_certificates_file: Option<PathBuf>,
 
     /// The most peers at a time in each room [default: 256]
     #[arg(long, global = true, value_name = "COUNT", help_heading = "The room")]
@@ -329,6 +336,8 @@ pub(crate) struct RoomSettings {
     /// At least one. Those of the invitation, unless others are set.
     pub(crate) signaling: Vec<String>,
     pub(crate) token: Option<TokenSource>,
+    /// In PEM.
+    pub(crate) root_certificates: Option<Vec<u8>>,
     pub(crate) peers_max: Option<NonZeroUsize>,
     pub(crate) connections: Options,
     pub(crate) rxdb: Option<RxdbSettings>,
@@ -394,13 +403,14 @@ impl Settings {
             None => secret_variable("TOKEN")?.map(TokenSource::Fixed),
         };
         // Told now if there is none, and not when the first connection is made.
-        token.as_ref().map(TokenSource::read).transpose()?;
+        token.as_ref().map(TokenSource::check).transpose()?;
         let invitation = invitation.ok_or(SettingsError::Missing("topic"))?;
         Ok(RoomSettings {
             rxdb: RxdbSettings::of(given, &self.collections, &invitation)?,
             invitation,
             signaling: servers,
             token,
+            root_certificates: given.root_certificates()?,
             peers_max: given.peers_max,
             connections: self.connections()?,
         })
@@ -517,6 +527,13 @@ impl Given {
         }
     }
 
+    fn root_certificates(&self) -> Result<Option<Vec<u8>>, SettingsError> {
+        let read = |path: &PathBuf| {
+            fs::read(path).map_err(|source| SettingsError::RootCertificates { path: path.clone(), source })
+        };
+        self.root_certificates_file.as_ref().map(read).transpose()
+    }
+
     fn or(self, other: Self) -> Self {
         Self {
             config: self.config,
@@ -532,6 +549,7 @@ impl Given {
             invitation: self.invitation.or(other.invitation),
             signaling: self.signaling.or(other.signaling),
             token_file: self.token_file.or(other.token_file),
+            root_certificates_file: self.root_certificates_file.or(other.root_certificates_file),
             peers_max: self.peers_max.or(other.peers_max),
             rxdb: self.rxdb.or(other.rxdb),
             rxdb_primary_key: self.rxdb_primary_key.or(other.rxdb_primary_key),

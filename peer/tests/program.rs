@@ -80,6 +80,36 @@ fn what_was_acknowledged_survives_a_kill_and_the_socket_it_leaves_is_no_obstacle
 }
 
 #[test]
+fn a_server_that_lets_nobody_in_ends_the_program_and_it_says_why() {
+    let signaling = Signaling::that_asks_for("open sesame");
+    let peer = Peer::on_loopback("stranger", &signaling, &[]);
+    let refused = peer.run(&["serve"]);
+    let why = said(&refused);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(why.contains(&signaling.url()) && why.contains("token"), "{why}");
+
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&token, "open sesame").unwrap();
+    let settings = ["--token-file", token.path().to_str().unwrap()];
+    let [left, right] = ["left", "right"].map(|name| Peer::on_loopback(name, &signaling, &settings));
+    let _served = [left.serve(), right.serve()];
+    left.ok(&["put", "milk", "1"]);
+    left.ok(&["catch-up"]);
+    assert_eq!(right.ok(&["get", "milk"]), "1\n");
+}
+
+#[test]
+fn root_certificates_that_cannot_be_used_are_told_at_the_start() {
+    let signaling = Signaling::start();
+    let none = tempfile::NamedTempFile::new().unwrap();
+    for (file, reason) in [("nowhere.pem", "nowhere.pem"), (none.path().to_str().unwrap(), "PEM")] {
+        let peer = Peer::on_loopback("careful", &signaling, &["--root-certificates-file", file]);
+        let refused = peer.run(&["serve"]);
+        assert_eq!((refused.status.code(), said(&refused).contains(reason)), (Some(2), true), "{refused:?}");
+    }
+}
+
+#[test]
 fn several_clients_watch_and_write_at_once() {
     let signaling = Signaling::start();
     let peer = Peer::on_loopback("watched", &signaling, &["--collections", "todos,notes=field-wise"]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use peerloom_signaling::authentication::{Authentication, SharedToken};
 use peerloom_signaling::environment::SystemEnvironment;
 use peerloom_signaling::server::{Server, ServerOptions};
 use serde_json::Value;
@@ -27,6 +28,7 @@ pub(crate) const STORAGES: &[&str] =
 pub(crate) struct Signaling {
     runtime: Option<Runtime>,
     address: SocketAddr,
+    token: Option<String>,
 }
 
 impl Signaling {
@@ -35,7 +37,16 @@ impl Signaling {
     }
 
     pub(crate) fn start_at(address: SocketAddr) -> Self {
-        let mut server = Self { runtime: None, address };
+        Self::started(address, None)
+    }
+
+    /// One that lets in whoever has this token.
+    pub(crate) fn that_asks_for(token: &str) -> Self {
+        Self::started(([127, 0, 0, 1], 0).into(), Some(token.to_owned()))
+    }
+
+    fn started(address: SocketAddr, token: Option<String>) -> Self {
+        let mut server = Self { runtime: None, address, token };
         server.restart();
         server
     }
@@ -50,7 +61,12 @@ impl Signaling {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind(self.address)).unwrap();
         self.address = listener.local_addr().unwrap();
-        let server = Server::new(ServerOptions::default(), Arc::new(SystemEnvironment::new()));
+        let authentication = match &self.token {
+            Some(token) => Authentication::Token(SharedToken::new(token)),
+            None => Authentication::None,
+        };
+        let options = ServerOptions { authentication, ..ServerOptions::default() };
+        let server = Server::new(options, Arc::new(SystemEnvironment::new()));
         runtime.spawn(server.serve(listener, std::future::pending()));
         self.runtime = Some(runtime);
     }
