@@ -1,19 +1,17 @@
 //! The first sync of 100,000 documents from disk to disk, beside a loop that writes the same keys and bytes with the same
-//! database, to tables that the adapter has made, in the same batches and as durably, and does nothing else.
+//! database, in the same batches and as durably, and does nothing else.
 //!
 //! On the runtime that applications have: with one thread for all tasks, what is decoded next holds up what is to be committed, and the
 //! sink's disk waits for both.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
-use peerloom::core::{
-    CollectionName, Document, DocumentId, Dot, Head, Incarnation, Record, Sequence, Stamp, Storage,
-};
+use peerloom::core::{Document, DocumentId, Dot, Head, Incarnation, Record, Sequence, Stamp, Storage};
 use peerloom::{Fjall, Network, RocksDb};
 use peerloom_on_disk::encode_entry;
-use rocksdb::{Cache, DB, Env, WriteBatch, WriteOptions};
+use rocksdb::{ColumnFamilyDescriptor, DB, WriteBatch, WriteOptions};
 
 use crate::clock::{self, Clock};
 use crate::document;
@@ -22,9 +20,6 @@ use crate::report::{Figure, Target, median, per_second};
 
 const DOCUMENTS: usize = 100_000;
 const ROUNDS: usize = 7;
-
-/// As the adapter has it. The loop reads nothing.
-const CACHE_BYTES: usize = 32 << 20;
 
 /// As many as a sink commits at a time: two pages of a session of as many as fit.
 const BATCH_DOCUMENTS: usize = 1700;
@@ -35,8 +30,8 @@ pub(crate) trait Adapter {
 
     fn storage(place: &Path) -> impl Storage;
 
-    /// Writes the entries of both tables in synced batches, to a database that the adapter has made. Returns documents per second.
-    fn loop_alone(database: &Path, entries: &[Entry]) -> anyhow::Result<f64>;
+    /// Writes the entries of both tables in synced batches. Returns documents per second.
+    fn loop_alone(place: &Path, entries: &[Entry]) -> anyhow::Result<f64>;
 }
 
 /// What an adapter writes of one document: an entry of the feed, and one by id.
@@ -55,9 +50,8 @@ impl Adapter for OnFjall {
         Fjall::at(place)
     }
 
-    fn loop_alone(database: &Path, entries: &[Entry]) -> anyhow::Result<f64> {
-        let database = Database::builder(database).open()?;
-        // Those that are there keep the options that they were made with.
+    fn loop_alone(place: &Path, entries: &[Entry]) -> anyhow::Result<f64> {
+        let database = Database::builder(place).open()?;
         let feed = database.keyspace("feed", KeyspaceCreateOptions::default)?;
         let documents = database.keyspace("documents", KeyspaceCreateOptions::default)?;
         let started = Instant::now();
@@ -82,10 +76,13 @@ impl Adapter for OnRocksDb {
         RocksDb::at(place)
     }
 
-    fn loop_alone(database: &Path, entries: &[Entry]) -> anyhow::Result<f64> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let (options, families) = rocksdb::Options::load_latest(database, Env::new()?, false, cache)?;
-        let database = DB::open_cf_descriptors(&options, database, families)?;
+    fn loop_alone(place: &Path, entries: &[Entry]) -> anyhow::Result<f64> {
+        let mut options = rocksdb::Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let families =
+            ["feed", "documents"].map(|name| ColumnFamilyDescriptor::new(name, rocksdb::Options::default()));
+        let database = DB::open_cf_descriptors(&options, place, families)?;
         let family = |name| database.cf_handle(name).expect("the database was opened with it");
         let (feed, documents) = (family("feed"), family("documents"));
         let mut durably = WriteOptions::default();
@@ -119,8 +116,7 @@ fn measure<A: Adapter>() -> anyhow::Result<Vec<Figure>> {
         for round in 0..ROUNDS {
             let place = |what: &str| directory.path().join(format!("{what}-{round}"));
             let synced = sync::<A>(&source, &place("sink"), &clock).await?;
-            let database = empty_database::<A>(&place("bare")).await?;
-            rounds.push((synced, A::loop_alone(&database, &entries)?));
+            rounds.push((synced, A::loop_alone(&place("bare"), &entries)?));
         }
         source.node.close().await?;
         Ok(rounds)
@@ -153,19 +149,6 @@ async fn sync<A: Adapter>(source: &Replica, place: &Path, clock: &Clock) -> anyh
     }
     sink.node.close().await?;
     Ok(rate)
-}
-
-/// A store's database as the adapter makes it, which nobody has open.
-async fn empty_database<A: Adapter>(place: &Path) -> anyhow::Result<PathBuf> {
-    let name = CollectionName::new("orders")?;
-    A::storage(place).open(name.store()).await?.close().await?;
-    for entry in place.read_dir()? {
-        let path = entry?.path();
-        if path.is_dir() {
-            return Ok(path);
-        }
-    }
-    anyhow::bail!("{} has no database in {}", A::NAME, place.display())
 }
 
 /// The entries of documents that one replica wrote, each once.
