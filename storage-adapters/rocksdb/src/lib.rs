@@ -99,8 +99,9 @@ pub struct Options {
     pub durability: Durability,
     /// How many bytes of blocks read from the disk are kept in memory, from 1 MiB. The default is 32 MiB.
     pub cache_bytes_max: usize,
-    /// How many bytes of fresh documents are collected in memory before they are written out in order, from 1 MiB. Up to twice
-    /// as much is held while the disk is slower than the writer. The default is 64 MiB, as it is in RocksDB.
+    /// How many bytes of fresh documents are collected in memory before they are written out in order, from 1 MiB; where they
+    /// lie by id takes up to a quarter more. Up to twice as much is held while the disk is slower than the writer. The default is 64 MiB, as it is
+    /// in RocksDB.
     pub memtable_bytes_max: usize,
     /// How many bytes of write-ahead log may lie on the disk before the documents in its oldest part are written out, from 1 MiB: opening
     /// reads the whole log, so less is better. The default is 64 MiB.

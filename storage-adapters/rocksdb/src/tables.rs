@@ -31,8 +31,12 @@ const FEED: &str = "feed";
 const DOCUMENTS: &str = "documents";
 const METADATA: &str = "metadata";
 
-/// How many bytes of fresh metadata, or of sequences by id, are collected in memory. Both are small beside the records.
-const MEMTABLE_SMALL_BYTES: usize = 4 << 20;
+/// How many bytes of fresh metadata are collected in memory. It is small beside the records.
+const METADATA_MEMTABLE_BYTES: usize = 4 << 20;
+
+/// What the sequences of fresh records, by id, may take in memory: one part in so many of what the records themselves may. As with records of
+/// 250 bytes, so that both are written out about as often.
+const RECORDS_PER_IDS: usize = 4;
 
 /// RocksDB writes a log of what it does; two files of this size are kept.
 const INFO_LOG_BYTES_MAX: usize = 1 << 20;
@@ -67,8 +71,8 @@ impl Database {
         let cache = Cache::new_lru_cache(options.cache_bytes_max);
         let families = [
             (FEED, options.memtable_bytes_max),
-            (DOCUMENTS, MEMTABLE_SMALL_BYTES),
-            (METADATA, MEMTABLE_SMALL_BYTES),
+            (DOCUMENTS, options.memtable_bytes_max / RECORDS_PER_IDS),
+            (METADATA, METADATA_MEMTABLE_BYTES),
         ];
         let families = families.map(|(name, memtable_bytes)| {
             let mut family = family_options(memtable_bytes, &cache);
