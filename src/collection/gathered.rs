@@ -15,8 +15,11 @@ use crate::error::Error;
 /// The most documents in one commit. A request is never split, so one alone may have more.
 const COMMIT_DOCUMENTS_MAX: usize = 4096;
 
-/// Documents by their ids, as they are stored.
-pub(super) type Found = Vec<(DocumentId, Option<Record>)>;
+/// The documents of one look-up as they are stored, in the order of their ids.
+pub(super) struct Found {
+    ids: Vec<DocumentId>,
+    records: Vec<Option<Record>>,
+}
 
 /// The requests of one commit, and what is done alone after it.
 ///
@@ -92,19 +95,25 @@ impl Gathered {
     }
 
     /// The documents of its pages.
-    pub(super) async fn found(&mut self) -> Result<Found, StorageError> {
+    pub(super) async fn found(&mut self) -> Result<Vec<Found>, StorageError> {
         self.looked_up().await;
-        let mut found = std::mem::take(&mut self.found).into_iter();
-        let mut all = found.next().unwrap_or_else(|| Ok(Vec::new()))?;
-        for found in found {
-            all.append(&mut found?);
-        }
-        Ok(all)
+        std::mem::take(&mut self.found).into_iter().collect()
+    }
+}
+
+impl Found {
+    /// The ids that have a document.
+    pub(super) fn present(&self) -> impl Iterator<Item = &DocumentId> {
+        self.ids.iter().zip(&self.records).filter_map(|(id, record)| record.is_some().then_some(id))
+    }
+
+    pub(super) fn into_documents(self) -> impl Iterator<Item = (DocumentId, Option<Record>)> {
+        self.ids.into_iter().zip(self.records)
     }
 }
 
 /// Reads documents by their ids.
 pub(super) async fn look_up(store: Arc<dyn Store>, ids: Vec<DocumentId>) -> Result<Found, StorageError> {
     let records = store.read(&ids).await?;
-    Ok(ids.into_iter().zip(records).collect())
+    Ok(Found { ids, records })
 }

@@ -40,7 +40,7 @@ enum Pending {
 
 /// What a commit reads before it is decided.
 struct Needed {
-    found: Found,
+    found: Vec<Found>,
     past: Vec<(DocumentId, PastViews)>,
     metadata: Vec<Option<Bytes>>,
 }
@@ -138,15 +138,14 @@ impl Writer {
     async fn read(
         &mut self,
         (ids, keys): (Vec<DocumentId>, Vec<Bytes>),
-        found: Result<Found, StorageError>,
+        found: Result<Vec<Found>, StorageError>,
     ) -> Result<Needed, StorageError> {
         let mut found = found?;
         if !ids.is_empty() {
-            found.append(&mut look_up(self.store.clone(), ids).await?);
+            found.push(look_up(self.store.clone(), ids).await?);
         }
-        let seen = |(id, record): &(DocumentId, _)| Option::is_some(record).then(|| id.clone());
         let shown: Vec<DocumentId> = match self.replica.keeps_past_views() {
-            true => found.iter().filter_map(seen).collect(),
+            true => found.iter().flat_map(Found::present).cloned().collect(),
             false => Vec::new(),
         };
         let past = past_views(&*self.store, &shown).await?;
@@ -160,7 +159,8 @@ impl Writer {
         let mut resolver = Caught { handler: self.shared.handler() };
         let environment = self.shared.environment();
         let fresh = || Incarnation::new(random_u64(environment));
-        let mut transaction = self.replica.begin(environment.now(), fresh(), found).with_past_views(past);
+        let documents = found.into_iter().flat_map(Found::into_documents);
+        let mut transaction = self.replica.begin(environment.now(), fresh(), documents).with_past_views(past);
         let (mut pending, mut peers) = (Vec::new(), Vec::new());
         for request in requests {
             match request {
