@@ -19,7 +19,7 @@ use crate::group::Replica;
 use crate::report::{Figure, Target, median, per_second};
 
 const DOCUMENTS: usize = 100_000;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 /// As many as a sink commits at a time: two pages of a session of as many as fit.
 const BATCH_DOCUMENTS: usize = 1700;
