@@ -4,10 +4,8 @@
 //! is expected to get it another way. What is held back is not listed: the source remembers where in the feed the
 //! first such document stands and the highest stamp per origin. That is all it takes to keep the checkpoint
 //! before it, to vouch for nothing of these origins, to announce it, and to scan again from there if the peer asks.
-//!
-//! Relaying is learnt as in Plumtree: Leitão, Pereira, Rodrigues, "Epidemic Broadcast Trees" (2007).
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -16,6 +14,7 @@ use core::time::Duration;
 use super::Scanned;
 use super::limits::SessionLimits;
 use super::reason::Violation;
+use super::relaying::Relaying;
 use crate::broken::{self, Rule};
 use crate::document::Document;
 use crate::feed::{Checkpoint, Sequence};
@@ -41,13 +40,6 @@ const BLOCKED_IDS_MAX: usize = 1024;
 
 /// How many times larger than [`crate::Record::bytes`] a document may be in a page, at most.
 const PAGE_ENCODED_FACTOR: usize = 3;
-
-/// How what comes from one origin is relayed to this peer.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-enum Relay {
-    Eager,
-    Lazy,
-}
 
 /// What to do next.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -104,9 +96,7 @@ pub(super) struct Source {
     told: Option<Told>,
     /// What the peer is known to know.
     pub(super) peer: Knowledge,
-    /// Origins that the peer hears from directly.
-    peer_direct: BTreeSet<Incarnation>,
-    learned: BTreeMap<Incarnation, Relay>,
+    relaying: Relaying,
     held_from: Option<Sequence>,
     held: Context,
     /// Like `held`, for documents that are too large for the peer and cannot be asked for.
@@ -229,14 +219,7 @@ impl Source {
         limits: &SessionLimits,
     ) {
         self.peer_knows(knowledge);
-        for origin in connected.iter().take(limits.origins_max.saturating_sub(self.peer_direct.len())) {
-            self.peer_direct.insert(*origin);
-        }
-        for origin in disconnected {
-            self.peer_direct.remove(origin);
-            // What was learnt while the peer heard the origin says nothing now.
-            self.learned.remove(origin);
-        }
+        self.relaying.updated(connected, disconnected, limits.origins_max);
         if disconnected.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
             self.go_back();
         }
@@ -245,7 +228,7 @@ impl Source {
     /// The peer asks for what comes from these origins.
     pub(super) fn grafted(&mut self, origins: &[Incarnation], limits: &SessionLimits) {
         if !planted!(PrunedForGood) {
-            origins.iter().for_each(|origin| self.learn(*origin, Relay::Eager, limits));
+            self.relaying.grafted(origins, limits.origins_max);
         }
         if origins.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
             self.go_back();
@@ -255,7 +238,7 @@ impl Source {
     /// The peer got something twice.
     pub(super) fn pruned(&mut self, origins: &[Incarnation], limits: &SessionLimits) {
         if !self.filtered {
-            origins.iter().for_each(|origin| self.learn(*origin, Relay::Lazy, limits));
+            self.relaying.pruned(origins, limits.origins_max);
         }
     }
 
@@ -476,25 +459,8 @@ impl Source {
     }
 
     fn holds_back(&self, context: &Context, snapshot: &Snapshot) -> bool {
-        !self.filtered
-            && self.peer.lacks(context).all(|(origin, _)| self.relay(origin, snapshot) == Relay::Lazy)
-    }
-
-    fn relay(&self, origin: Incarnation, snapshot: &Snapshot) -> Relay {
-        if origin == snapshot.incarnation {
-            return Relay::Eager;
-        }
-        match self.learned.get(&origin) {
-            Some(learned) => *learned,
-            None if self.peer_direct.contains(&origin) => Relay::Lazy,
-            None => Relay::Eager,
-        }
-    }
-
-    fn learn(&mut self, origin: Incarnation, relay: Relay, limits: &SessionLimits) {
-        if self.learned.len() < limits.origins_max || self.learned.contains_key(&origin) {
-            self.learned.insert(origin, relay);
-        }
+        let is_lazy = |origin| origin != snapshot.incarnation && self.relaying.is_lazy(origin);
+        !self.filtered && self.peer.lacks(context).all(|(origin, _)| is_lazy(origin))
     }
 
     /// Nothing need be held back that the peer has by now.
