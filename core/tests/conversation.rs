@@ -425,6 +425,18 @@ fn a_document_too_large_for_the_peer_is_reported_and_the_others_go() {
 }
 
 #[test]
+fn who_takes_small_messages_only_gets_small_documents() {
+    let mut room = pair();
+    room.limits.message_bytes_max = 8 << 10;
+    (0..300).for_each(|number| room.put(LEFT, &format!("small {number}"), &"x".repeat(7 * number)));
+    let end = room.connect(LEFT, RIGHT);
+    room.settle();
+    assert!(!reports(&room, end, |event| matches!(event, Event::DocumentTooLarge { .. })));
+    assert!(room.ends[end].session.is_caught_up());
+    room.assert_idle();
+}
+
+#[test]
 fn a_page_and_the_large_document_that_ends_it_fit_one_message() {
     let mut room = pair();
     room.limits.message_bytes_max = 128 << 10;

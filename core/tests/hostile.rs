@@ -505,10 +505,11 @@ fn vectors_that_grow_with_every_message_are_cut_off() {
 }
 
 #[test]
-fn a_peer_that_takes_only_small_messages_is_sent_no_documents() {
+fn a_peer_that_takes_only_small_messages_is_sent_what_fits_them() {
     let mut room = Room::of(3, 2);
     room.hostile = true;
-    room.put(0, "a", "text");
+    room.put(0, "small", "text");
+    room.put(0, "large", &"x".repeat(1000));
     let ours = room.config(0);
     let mut theirs = room.config(1);
     theirs.limits.message_bytes_max = 2000;
@@ -517,6 +518,8 @@ fn a_peer_that_takes_only_small_messages_is_sent_no_documents() {
     [0, 1].into_iter().for_each(|end| room.share(end, 0, Terms::FULL));
     room.settle();
     assert!(room.ends[VICTIM].closed.is_none());
-    let told = |event: &Event| matches!(event, Event::DocumentTooLarge { .. });
+    let told = |event: &Event| matches!(event, Event::DocumentTooLarge { id, .. } if id.as_str() == "large");
     assert_eq!(room.ends[VICTIM].events.iter().filter(|event| told(event)).count(), 1);
+    let arrived: Vec<_> = room.nodes[1].shelves[0].disk.records().map(|record| record.id.as_str()).collect();
+    assert_eq!(arrived, ["small"]);
 }

@@ -12,7 +12,8 @@ pub struct SessionLimits {
     /// most five.
     /// Default 1,000 documents and 256 KiB, enough that a commit's cost is spread thin.
     pub page: PageLimits,
-    /// The most bytes of one message put together from frames. A document larger than this cannot replicate.
+    /// The most bytes of one message put together from frames, from 8 KiB. What is too large for it beside a page cannot replicate: of the default
+    /// a document may take 63 MiB, of less than 128 KiB three tenths.
     /// Default 64 MiB: the largest document, with room to spare.
     pub message_bytes_max: u32,
     /// The most heads of a peer's document. Default 1,024.

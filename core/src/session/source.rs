@@ -31,7 +31,8 @@ const PAGES_MAX: u32 = 16;
 /// may be sent back once.
 const AS_SENT_RANGES_MAX: usize = 1024;
 
-/// What a Changes of one document needs beside it, at most: the checkpoint and a page's knowledge of a thousand origins.
+/// What is kept for what a Changes has beside its documents: a page's knowledge of a thousand origins and the checkpoint. Half of a message that is
+/// not twice as large.
 const CHANGES_BYTES_SPARE: usize = 64 << 10;
 
 /// The most documents listed that are too large for the peer. With more, none of them stops counting as left out in this
@@ -150,7 +151,8 @@ impl Source {
         else {
             return Err(Violation::ZeroLimit);
         };
-        let content_bytes_max = (message_bytes_max as usize).saturating_sub(CHANGES_BYTES_SPARE);
+        let message_bytes_max = message_bytes_max as usize;
+        let content_bytes_max = message_bytes_max - CHANGES_BYTES_SPARE.min(message_bytes_max / 2);
         // A small part of the message, so that a large document still fits beside the page that it ends.
         let part = u32::try_from(content_bytes_max / 8).unwrap_or(u32::MAX).max(1);
         let page_bytes_max = own.bytes_max.min(bytes_max).min(part.try_into().expect("at least one"));
