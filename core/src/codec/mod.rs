@@ -56,7 +56,7 @@ pub enum DecodeError {
     /// The entries of a version vector are not in ascending order.
     #[error("the entries of a version vector are not in ascending order")]
     VectorOrder,
-    /// A stamp of 2^63 or above, or zero where a write must be.
+    /// A stamp of 2^63 or above.
     #[error(transparent)]
     Stamp(#[from] MalformedStamp),
     /// A name that breaks its rules.

@@ -11,7 +11,7 @@ use super::DecodeError;
 use crate::document::{Document, Dot, Head, Heads, State};
 use crate::feed::{Checkpoint, Sequence};
 use crate::id::{DocumentId, Incarnation};
-use crate::stamp::{MalformedStamp, Stamp};
+use crate::stamp::Stamp;
 use crate::version_vector::Context;
 
 /// Takes values out of a buffer, in order.
@@ -192,7 +192,7 @@ impl<'b> Reader<'b> {
             let incarnation = named(self.number()?)?;
             let stamp = self.stamp()?;
             if stamp == Stamp::ZERO {
-                return Err(MalformedStamp(0).into());
+                return Err(DecodeError::Number { what: "the stamp of an entry", number: 0 });
             }
             if entries.last().is_some_and(|last| last.0 >= incarnation) {
                 return Err(DecodeError::VectorOrder);

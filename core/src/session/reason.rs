@@ -136,10 +136,10 @@ pub enum Violation {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// A message at a time when none of its kind is due.
-    #[error("a {0} at the wrong time")]
+    #[error("{0} at the wrong time")]
     Unexpected(&'static str),
     /// A message about a collection that is not shared.
-    #[error("a {0} about a collection that is not shared")]
+    #[error("{0} about a collection that is not shared")]
     NotShared(&'static str),
     /// More collections than are accepted.
     #[error("more than {0} collections")]

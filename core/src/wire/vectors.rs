@@ -16,6 +16,7 @@ use crate::stamp::Stamp;
 use crate::topic_key::TopicKey;
 
 const VECTORS: &str = include_str!("vectors.txt");
+const REFUSED: &str = include_str!("refused.txt");
 
 fn incarnation(number: u64) -> Incarnation {
     Incarnation::new(number)
@@ -188,6 +189,17 @@ fn every_message_is_encoded_as_the_vectors_say_and_read_back() {
         .collect();
     let expected: Vec<&str> = VECTORS.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(lines, expected, "the wire format has changed: {lines:#?}");
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused() {
+    for line in REFUSED.lines().filter(|line| !line.starts_with('#')) {
+        let (name, hex) = line.split_once(' ').expect("a name and hex");
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+        let bytes: Bytes = (0..hex.len()).step_by(2).map(byte).collect();
+        let decoded = Message::decode(&bytes);
+        assert!(decoded.is_err(), "{name} is read as {decoded:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use peerloom_core::*;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -186,6 +187,22 @@ fn integers_and_equal_forms_of_numbers_are_kept_exactly() {
     let right =
         write(&FieldWise, 3, Some(&base.state), Some(json!({ "n": 9_007_199_254_740_992_u64, "f": 1.0 })));
     assert_eq!(FieldWise.resolve(&[left, right]).body, r#"{"f":2,"n":9007199254740992}"#);
+}
+
+#[test]
+fn annotations_are_as_the_protocol_says() {
+    let write = |incarnation, stamp, seen: Option<&State>, body: &'static str| {
+        let dot =
+            Dot { incarnation: Incarnation::new(incarnation), stamp: Stamp::new(stamp).expect("small") };
+        let mut state = State { deleted: false, body: body.into(), annotations: Bytes::new() };
+        state.annotations = FieldWise.annotate(seen, &state, dot);
+        state
+    };
+    let hex = |state: &State| state.annotations.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let base = write(7, 65_536, None, r#"{"a":1,"b":{"c":2}}"#);
+    assert_eq!(hex(&base), "820182071a00010000");
+    let edited = write(9, 65_537, Some(&base), r#"{"b":{"c":2}}"#);
+    assert_eq!(hex(&edited), "8284010061610284071a00010000091a00010001");
 }
 
 #[test]

@@ -45,6 +45,13 @@ mod tests {
     }
 
     #[test]
+    fn it_is_what_the_protocol_says() {
+        let (left, right) = (sdp(&["sha-256 BB:02"]), sdp(&["sha-256 AA:01"]));
+        let binding = channel_binding(&left, &right).expect("both have a fingerprint");
+        assert_eq!(&binding[..], b"peerloom dtls\0sha-256 aa:01\n\0sha-256 bb:02\n\0");
+    }
+
+    #[test]
     fn both_ends_compute_the_same() {
         let (left, right) = (sdp(&["sha-256 AA:01"]), sdp(&["sha-256 bb:02"]));
         assert_eq!(channel_binding(&left, &right), channel_binding(&right, &left));

@@ -133,7 +133,6 @@ struct Task {
     mesh: Mesh,
     network: Watch,
     started: Instant,
-    /// Handed out by the signaling.
     /// Handed out by the signaling. Calls outlive this, and keep the last.
     ice_servers: watch::Sender<Arc<[IceServer]>>,
     calls: BTreeMap<CallId, mpsc::Sender<CallInput>>,
