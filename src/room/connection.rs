@@ -16,17 +16,17 @@ use futures_util::stream::SelectAll;
 use futures_util::{FutureExt, Stream, StreamExt, future, stream};
 use peerloom_core::{
     APPLIES_MAX, Admission, Applied, CloseReason, CollectionIndex, Connection, Effect, Event, Input,
-    MessageSender, Newcomer, Page, PageLimits, Refusal, ReplicaId, Sequence, Session, SessionConfig, Share,
-    TransportError, checkpoint_from_value,
+    Newcomer, Page, PageLimits, Refusal, ReplicaId, Sequence, Session, SessionConfig, Share,
+    checkpoint_from_value,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::event::RoomEvent;
+use super::outgoing::{Gone, Outgoing};
 use super::peers::{Joining, PeerState, Stop};
 use super::validator::{Applicant, Verdict};
 use super::{RoomCore, SharedCollection};
 use crate::collection::{Mark, Progress, SessionNumber};
-use crate::environment::BoxFuture;
 
 /// How long the farewell may take before the connection is dropped.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +45,6 @@ pub(super) struct Ended {
     pub(super) is_told: bool,
 }
 
-type Sending = BoxFuture<(Box<dyn MessageSender>, Result<(), TransportError>)>;
 /// Answers to effects. Those that must come in order come from one stream.
 type OperationStream = Pin<Box<dyn Stream<Item = Input> + Send>>;
 type ProgressStream = Pin<Box<dyn Stream<Item = (CollectionIndex, Progress)> + Send>>;
@@ -121,16 +120,12 @@ impl Driver {
         let (sender, mut receiver) = (self.connection.sender, self.connection.receiver);
         self.connection.sender = Box::new(Gone);
         self.connection.receiver = Box::new(Gone);
-        let mut idle: Option<Box<dyn MessageSender>> = Some(sender);
-        let mut sending: Option<Sending> = None;
-        let mut broken: Option<Box<dyn MessageSender>> = None;
+        let mut outgoing = Outgoing::new(sender);
         #[cfg(feature = "rxdb")]
         let mut is_first = self.room.rxdb.is_some();
         while self.closed.is_none() {
-            if let Some(frame) =
-                idle.take_if(|_| self.session.wants_to_send()).map(|sender| (sender, self.frame()))
-            {
-                sending = Some(send(frame.0, frame.1));
+            if outgoing.is_idle() && self.session.wants_to_send() {
+                outgoing.send(self.frame());
             }
             let deadline = self.session.deadline();
             let tick = match deadline {
@@ -145,13 +140,7 @@ impl Driver {
                     Some(Stop::Leave) | None => Input::Leave,
                 },
                 Some(input) = self.operations.next(), if !self.operations.is_empty() => input,
-                (sender, sent) = async { sending.as_mut().expect("guarded").await }, if sending.is_some() => {
-                    sending = None;
-                    match sent {
-                        Ok(()) => idle = Some(sender),
-                        // What arrived before may say why, so it is read to its end. Dropping the sender could lose it.
-                        Err(_) => broken = Some(sender),
-                    }
+                () = outgoing.sent(), if outgoing.is_sending() => {
                     if self.session.wants_to_send() {
                         continue;
                     }
@@ -182,18 +171,21 @@ impl Driver {
                 && peerloom_rxdb::speaks_rxdb(frame)
             {
                 let first = frame.clone();
-                return self.hand_over(idle, sending, receiver, first, stop).await;
+                return self.hand_over(outgoing, receiver, first, stop).await;
             }
             self.handle(input);
         }
-        self.farewell(idle, sending).await;
-        drop(broken);
+        self.farewell(outgoing).await;
+        self.ended()
+    }
+
+    fn ended(self) -> Ended {
         for collection in &self.collections {
             collection.core.shared.hear(self.number, None);
         }
-        let now = environment.now().monotonic;
+        let now = self.room.node.environment().now().monotonic;
         Ended {
-            reason: self.closed.expect("the loop runs until then"),
+            reason: self.closed.expect("the session is over"),
             peer: self.peer,
             proven: self.proven,
             joined_for: self.joined_at.map(|at| now.saturating_sub(at)),
@@ -205,20 +197,13 @@ impl Driver {
     #[cfg(feature = "rxdb")]
     async fn hand_over(
         self,
-        idle: Option<Box<dyn MessageSender>>,
-        sending: Option<Sending>,
+        outgoing: Outgoing,
         receiver: Box<dyn peerloom_core::MessageReceiver>,
         first: Bytes,
         stop: watch::Receiver<Option<Stop>>,
     ) -> Ended {
-        let sender = match (idle, sending) {
-            (Some(sender), _) => sender,
-            (None, Some(sending)) => sending.await.0,
-            // What could not be sent is told by the receiver, too.
-            (None, None) => Box::new(Gone),
-        };
         let line = super::rxdb::Line {
-            sender,
+            sender: outgoing.into_sender().await,
             receiver,
             message_bytes_max: self.connection.message_bytes_max,
             address: self.connection.peer,
@@ -425,21 +410,18 @@ impl Driver {
     }
 
     /// Sends what is left to say, then closes, as far as the peer lets it within the time-out.
-    async fn farewell(&mut self, idle: Option<Box<dyn MessageSender>>, sending: Option<Sending>) {
+    async fn farewell(&mut self, mut outgoing: Outgoing) {
         let environment = self.room.node.environment_handle();
         let deadline = environment.now().monotonic + FAREWELL_TIMEOUT;
         let saying = async {
-            let mut sender = match (idle, sending) {
-                (Some(sender), _) => sender,
-                (None, Some(sending)) => sending.await.0,
-                (None, None) => return,
-            };
-            while let Some(frame) = self.session.transmit(environment.now()) {
-                if sender.send(frame).await.is_err() {
-                    return;
-                }
+            outgoing.sent().await;
+            while outgoing.is_idle()
+                && let Some(frame) = self.session.transmit(environment.now())
+            {
+                outgoing.send(frame);
+                outgoing.sent().await;
             }
-            sender.close().await;
+            outgoing.close().await;
         };
         tokio::select! {
             biased;
@@ -451,30 +433,4 @@ impl Driver {
 
 fn storage_failed(error: &crate::Error) -> Input {
     Input::StorageFailed { detail: error.to_string() }
-}
-
-fn send(mut sender: Box<dyn MessageSender>, frame: Bytes) -> Sending {
-    Box::pin(async move {
-        let sent = sender.send(frame).await;
-        (sender, sent)
-    })
-}
-
-/// Stands where the ends of the connection were.
-pub(super) struct Gone;
-
-#[async_trait::async_trait]
-impl MessageSender for Gone {
-    async fn send(&mut self, _message: Bytes) -> Result<(), TransportError> {
-        Err(TransportError::Closed)
-    }
-
-    async fn close(&mut self) {}
-}
-
-#[async_trait::async_trait]
-impl peerloom_core::MessageReceiver for Gone {
-    async fn receive(&mut self) -> Option<Bytes> {
-        None
-    }
 }

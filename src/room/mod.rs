@@ -2,6 +2,7 @@
 
 mod connection;
 mod event;
+mod outgoing;
 mod peers;
 mod retry;
 #[cfg(feature = "rxdb")]

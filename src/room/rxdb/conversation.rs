@@ -282,7 +282,7 @@ impl Conversation {
 }
 
 fn send(line: &mut Line, frame: Bytes) -> Sending {
-    let mut sender = std::mem::replace(&mut line.sender, Box::new(crate::room::connection::Gone));
+    let mut sender = std::mem::replace(&mut line.sender, Box::new(crate::room::outgoing::Gone));
     Box::pin(async move {
         let sent = sender.send(frame).await;
         (sender, sent)
