@@ -213,6 +213,19 @@ impl Bench {
         (written, outcome)
     }
 
+    /// A batch of what somebody without causality had of a document.
+    fn import(&mut self, name: &str, body: &'static str) -> Dot {
+        self.fresh += 1;
+        let fresh = Incarnation::new(self.fresh);
+        let documents = [(id(name), self.disk.read(&id(name)))];
+        let mut transaction = self.replica.begin(self.now, fresh, documents);
+        let imported = transaction.import(id(name), false, body.into(), fresh, &mut Calls(&Append));
+        let (batch, committable, _) = transaction.finish(&mut Calls(&Append));
+        self.disk.commit(&batch);
+        self.replica.committed(committable);
+        imported.expect("within limits").dot
+    }
+
     fn record(&self, name: &str) -> Record {
         self.disk.read(&id(name)).expect("the document is there")
     }
@@ -344,6 +357,24 @@ fn writes_of_the_live_incarnation_that_it_does_not_remember_make_it_take_another
     let again = remote(second.incarnation.number(), START_MS + 9, "a lie");
     let outcome = bench.apply(page(vec![("c", again)]));
     assert_eq!(outcome.notices, [Notice::RolledBack { page: 0, rotated: false }], "not twice in a minute");
+}
+
+#[test]
+fn imports_count_from_one_under_an_incarnation_of_their_own_for_each_opening() {
+    let mut bench = bench();
+    let written = bench.write(put("a", "written")).expect("within limits").dot;
+    let imported = ["a", "b", "a"].map(|name| bench.import(name, "from long ago"));
+    assert_eq!(imported.map(|dot| dot.stamp.number()), [1, 2, 3]);
+    assert_eq!(imported.map(|dot| dot.incarnation), [imported[0].incarnation; 3]);
+    assert_ne!(imported[0].incarnation, written.incarnation);
+    let record = bench.record("a");
+    let heads: Vec<Dot> = record.document.heads().iter().map(|head| head.dot).collect();
+    assert_eq!(heads, [imported[0], imported[2], written], "it outranks all that it was imported beside");
+
+    bench.reopen(2);
+    let anew = bench.import("c", "from long ago");
+    assert_eq!(anew.stamp.number(), 1);
+    assert_ne!(anew.incarnation, imported[0].incarnation, "whose stamps were handed out before");
 }
 
 #[test]
