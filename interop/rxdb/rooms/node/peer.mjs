@@ -17,11 +17,17 @@ addRxPlugin(RxDBLeaderElectionPlugin);
 // by an empty message, before it closes; to who has said it nothing more is sent, and nothing would arrive.
 const { _onChannelMessage: received, send } = SimplePeer.prototype;
 SimplePeer.prototype._onChannelMessage = function onChannelMessage(event) {
-    if (event.data.byteLength === 0) this.hasSaidTheEnd = true;
-    else received.call(this, event);
+    if (event.data.byteLength === 0) {
+        this.hasSaidTheEnd = true;
+        return;
+    }
+    this.messagesReceived = (this.messagesReceived ?? 0) + 1;
+    received.call(this, event);
 };
 SimplePeer.prototype.send = function sendUnlessOver(data) {
-    if (!this.hasSaidTheEnd && this._channel?.readyState === 'open') send.call(this, data);
+    if (this.hasSaidTheEnd || this._channel?.readyState !== 'open') return;
+    this.messagesSent = (this.messagesSent ?? 0) + 1;
+    send.call(this, data);
 };
 
 let database;
@@ -105,7 +111,7 @@ const commands = {
             push: push ? direction() : undefined,
             retryTime: 500,
         });
-        pool.error$.subscribe((error) => errors.push(String(error?.parameters ? JSON.stringify(error.parameters) : error).slice(0, 400)));
+        pool.error$.subscribe((error) => errors.push(inShort(error)));
         return null;
     },
     async unlink() {
@@ -163,6 +169,17 @@ const commands = {
     async errors() {
         return errors;
     },
+    // How many messages each link has carried, by the token of the peer that it leads to.
+    async traffic() {
+        const links = [...(pool?.peerStates$.getValue().values() ?? [])];
+        return {
+            token: await database.storageToken,
+            links: Object.fromEntries(links.map(({ peerToken, peer }) => [
+                peerToken,
+                { sent: peer.messagesSent ?? 0, received: peer.messagesReceived ?? 0 },
+            ])),
+        };
+    },
     async memory() {
         return process.memoryUsage().rss;
     },
@@ -171,6 +188,14 @@ const commands = {
         return null;
     },
 };
+
+// RxDB wraps what happened in what it says of each of its errors.
+function inShort(error) {
+    const cause = error?.parameters?.error ?? error?.parameters?.errors?.[0] ?? error;
+    const { errorText, args } = cause?.parameters ?? {};
+    const text = errorText ? `${args?.method ?? 'a message'}: ${errorText}` : String(cause?.message ?? JSON.stringify(cause));
+    return text.slice(0, 400);
+}
 
 // Looks again after each change, until it is so.
 async function changes(holds) {

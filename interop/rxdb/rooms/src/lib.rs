@@ -2,6 +2,7 @@
 //!
 //! RxDB runs in processes of its own, driven by `node/peer.mjs`. Everything meets through a signaling server on this machine.
 
+mod picture;
 mod rounds;
 mod rxdb_peer;
 

@@ -1,5 +1,6 @@
 //! Measures rooms of Peerloom and RxDB peers. `cargo xtask rxdb --help` lists what.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -24,12 +25,12 @@ enum Measured {
         /// How many rounds
         #[arg(long, default_value_t = 50)]
         rounds: u32,
-        /// How many Peerloom peers
+        /// How many Peerloom peers. Without one, `--introduced` shows what RxDB does by itself
         #[arg(long, default_value_t = 2)]
         peerloom: usize,
         /// How many RxDB peers
-        #[arg(long, default_value_t = 3)]
-        rxdb: usize,
+        #[arg(long, default_value = "3")]
+        rxdb: NonZeroUsize,
         /// How many edits of each document
         #[arg(long, default_value_t = 6)]
         edits: u32,
@@ -55,20 +56,24 @@ enum Measured {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().measured {
         Measured::Rounds { rounds, peerloom, rxdb, edits, introduced } => {
+            anyhow::ensure!(
+                peerloom > 0 || introduced,
+                "RxDB peers that are kept apart need a Peerloom peer to meet"
+            );
             let stock_peers = if introduced { StockPeers::Introduced } else { StockPeers::KeptApart };
             let signaling = Signaling::start(stock_peers).await?;
             let (mut unsettled, mut stale, mut lost) = (0, 0, 0);
             for number in 0..rounds {
                 let topic = format!("round-{number:06}");
-                let plan = Plan { url: &signaling.url, topic: &topic, peerloom, rxdb, edits };
+                let plan = Plan { url: &signaling.url, topic: &topic, peerloom, rxdb: rxdb.get(), edits };
                 let outcome = round(plan).await?;
                 println!("{number}: {outcome:?}");
-                unsettled += u32::from(outcome.settled_after.is_none());
+                unsettled += u32::from(outcome.settled.is_err());
                 stale += u32::from(!outcome.stale_wins.is_empty());
                 lost += outcome.lost.len();
             }
             println!(
-                "{rounds} rounds: {unsettled} not settled, {stale} with a stale win, {lost} writes of Peerloom lost"
+                "{rounds} rounds: {unsettled} unsettled, {stale} with a stale win, {lost} writes of Peerloom lost"
             );
             anyhow::ensure!(introduced || (unsettled == 0 && stale == 0), "not all rounds went as they must");
             anyhow::ensure!(lost == 0, "a write of Peerloom was lost");

@@ -138,7 +138,7 @@ async fn one_peerloom_and_three_rxdb_peers_settle_though_they_are_linked_to_each
     let signaling = Signaling::start(StockPeers::Introduced).await?;
     let plan = Plan { url: &signaling.url, topic: "contested-by-three", peerloom: 1, rxdb: 3, edits: 1 };
     let outcome = round(plan).await?;
-    assert!(outcome.settled_after.is_some(), "{outcome:?}");
+    assert!(outcome.settled.is_ok(), "{outcome:?}");
     assert!(outcome.lost.is_empty(), "{outcome:?}");
     Ok(())
 }
@@ -147,7 +147,7 @@ async fn kept_apart(topic: &str, peerloom: usize) -> anyhow::Result<()> {
     let signaling = Signaling::start(StockPeers::KeptApart).await?;
     let outcome = round(Plan { url: &signaling.url, topic, peerloom, rxdb: 3, edits: 4 }).await?;
     assert!(
-        outcome.settled_after.is_some() && outcome.stale_wins.is_empty() && outcome.lost.is_empty(),
+        outcome.settled.is_ok() && outcome.stale_wins.is_empty() && outcome.lost.is_empty(),
         "{outcome:?}"
     );
     Ok(())
