@@ -9,6 +9,7 @@
 
 mod heard;
 mod interface;
+mod left_out;
 mod limits;
 mod link;
 mod phase;

@@ -12,6 +12,7 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::Scanned;
+use super::left_out::LeftOut;
 use super::limits::SessionLimits;
 use super::reason::Violation;
 use super::relaying::Relaying;
@@ -98,11 +99,9 @@ pub(super) struct Source {
     /// What the peer is known to know.
     pub(super) peer: Knowledge,
     relaying: Relaying,
-    held_from: Option<Sequence>,
-    held: Context,
-    /// Like `held`, for documents that are too large for the peer and cannot be asked for.
-    blocked_from: Option<Sequence>,
-    blocked: Context,
+    held: LeftOut,
+    /// Too large for the peer, and cannot be asked for.
+    blocked: LeftOut,
     blocked_ids: BTreeSet<DocumentId>,
     /// There are more of them than are listed.
     blocked_unlisted: bool,
@@ -222,7 +221,7 @@ impl Source {
     ) {
         self.peer_knows(knowledge);
         self.relaying.updated(connected, disconnected, limits.origins_max);
-        if disconnected.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
+        if disconnected.iter().any(|origin| self.held.has(*origin)) {
             self.go_back();
         }
     }
@@ -232,7 +231,7 @@ impl Source {
         if !planted!(PrunedForGood) {
             self.relaying.grafted(origins, limits.origins_max);
         }
-        if origins.iter().any(|origin| self.held.stamp(*origin) > crate::Stamp::ZERO) {
+        if origins.iter().any(|origin| self.held.has(*origin)) {
             self.go_back();
         }
     }
@@ -278,8 +277,7 @@ impl Source {
                 self.take(record.id, record.document, record.sequence, snapshot, was_blocked);
             }
             if was_blocked && self.blocked_ids.is_empty() && !self.blocked_unlisted {
-                self.blocked_from = None;
-                self.blocked = Context::default();
+                self.blocked = LeftOut::default();
             }
         }
         if self.cursor >= snapshot.end {
@@ -302,14 +300,15 @@ impl Source {
     ) -> Option<Step> {
         let page = self.pull.filter(|_| !self.scanning)?;
         self.pass_over_received(snapshot);
-        if self.held_from.is_some() && self.announce_at.is_none() && !self.announced.covers(&self.held) {
+        let held = &self.held.entries;
+        if !held.is_empty() && self.announce_at.is_none() && !self.announced.covers(held) {
             self.announce_at = Some(now + limits.announce_delay);
         }
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce_at = None;
-            if !self.announced.covers(&self.held) {
-                self.announced.join(&self.held);
-                return Some(Step::Announce(self.held.clone()));
+            if !self.announced.covers(held) {
+                self.announced.join(held);
+                return Some(Step::Announce(held.clone()));
             }
         }
         if self.window == 0 {
@@ -398,8 +397,8 @@ impl Source {
         };
         match reached {
             Some(reached) if !self.filtered || broken::is(Rule::KnowledgeNotOnFiltered) => {
-                let held = |origin| self.held.index_of(origin).filter(|_| !broken::is(Rule::VouchPerOrigin));
-                let left_out = |origin| held(origin).or(self.blocked.index_of(origin)).is_some();
+                let held = |origin| self.held.has(origin) && !broken::is(Rule::VouchPerOrigin);
+                let left_out = |origin| held(origin) || self.blocked.has(origin);
                 self.peer.lacks(reached).filter(|(origin, _)| !left_out(*origin)).collect()
             }
             _ => Knowledge::default(),
@@ -415,7 +414,7 @@ impl Source {
 
     /// Where the first document stands that was left out though the peer may lack it.
     fn left_out_from(&self) -> Option<Sequence> {
-        self.held_from.into_iter().chain(self.blocked_from).min()
+        self.held.from.into_iter().chain(self.blocked.from).min()
     }
 
     fn is_news(&self, document: &Document, sequence: Sequence) -> bool {
@@ -436,7 +435,7 @@ impl Source {
         let too_large = bytes > self.document_bytes_max
             || document.heads().len() > self.heads_max
             || document.context().len() > self.context_entries_max;
-        let (from, left_out) = if too_large {
+        let left_out = if too_large {
             if !was_blocked {
                 self.too_large.push((id.clone(), bytes));
             }
@@ -445,19 +444,15 @@ impl Source {
             } else {
                 self.blocked_unlisted = true;
             }
-            (&mut self.blocked_from, &mut self.blocked)
+            &mut self.blocked
         } else if self.holds_back(document.context(), snapshot) {
-            (&mut self.held_from, &mut self.held)
+            &mut self.held
         } else {
             self.page_bytes += bytes;
             self.page.push((id, document));
             return;
         };
-        let origins_max = if planted!(OneOriginHeldBack) { 1 } else { usize::MAX };
-        for (origin, stamp) in self.peer.lacks(document.context()).take(origins_max) {
-            left_out.advance(origin, stamp);
-        }
-        *from = Some(from.filter(|_| !planted!(LatestHeldBack)).map_or(sequence, |from| from.min(sequence)));
+        left_out.add(sequence, self.peer.lacks(document.context()));
     }
 
     fn holds_back(&self, context: &Context, snapshot: &Snapshot) -> bool {
@@ -467,19 +462,13 @@ impl Source {
 
     /// Nothing need be held back that the peer has by now.
     fn release_known(&mut self) {
-        for (from, left_out) in
-            [(&mut self.held_from, &mut self.held), (&mut self.blocked_from, &mut self.blocked)]
-        {
-            *left_out = self.peer.lacks(left_out).collect();
-            if left_out.is_empty() {
-                *from = None;
-            }
-        }
-        if self.blocked_from.is_none() {
+        self.held.release(&self.peer);
+        self.blocked.release(&self.peer);
+        if self.blocked.from.is_none() {
             self.blocked_ids.clear();
             self.blocked_unlisted = false;
         }
-        if self.held_from.is_none() {
+        if self.held.from.is_none() {
             self.announce_at = None;
         }
     }
@@ -490,9 +479,8 @@ impl Source {
             self.rewind = true;
             return;
         }
-        if let Some(from) = self.held_from.take() {
+        if let Some(from) = core::mem::take(&mut self.held).from {
             self.cursor = self.cursor.min(from.previous());
-            self.held = Context::default();
             self.announced = Context::default();
             self.announce_at = None;
             if !planted!(VouchedThoughRewound) {
