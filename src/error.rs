@@ -62,7 +62,7 @@ pub enum Error {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// After a commit of unknown fate the collection takes nothing more: close the node and open it again, which tells.
-    #[error("an earlier commit failed and its fate is unknown; reopen the collection")]
+    #[error("an earlier commit failed and its fate is unknown; close the node and open it again")]
     MustReopen,
     /// The collection or its node is closed.
     #[error("the collection is closed")]
@@ -101,11 +101,14 @@ pub enum RoomError {
     #[error("the collection {0} belongs to another node")]
     AnotherNode(CollectionName),
     /// A commit of this collection failed and its fate is unknown: it replicates no more. Close the node and open it again.
-    #[error("an earlier commit of {0} failed and its fate is unknown; reopen the collection")]
+    #[error("an earlier commit of {0} failed and its fate is unknown; close the node and open it again")]
     MustReopen(CollectionName),
     /// The room was left, or its node closed.
     #[error("the room was left")]
     Left,
+    /// The node is closed. Open it again.
+    #[error("the node is closed")]
+    Closed,
 }
 
 impl From<StorageError> for Error {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use peerloom_core::{
-    Batch, CollectionName, ConflictHandler, Identity, Invitation, Opening, ReplicaId, ReplicaLimits, Storage,
-    StorageError, Store, StoreName, TopicKey,
+    Batch, CollectionName, ConflictHandler, ENCRYPTION_MARKER_KEY, Identity, Invitation, Opening, ReplicaId,
+    ReplicaLimits, Storage, StorageError, Store, StoreName, TopicKey,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,7 +25,8 @@ const IDENTITY_KEY: &[u8] = b"identity";
 
 /// A storage taking part in replication. Cheap to clone; all clones are the same node.
 ///
-/// Dropping the last handle to a node, its collections and its rooms stops its tasks. [`Node::close`] does so in order, and waits.
+/// Dropping the last handle to a node, its collections and its rooms stops its tasks, some time later. [`Node::close`] does so in order, and
+/// waits: only after it can the storage be opened again for certain.
 #[derive(Clone)]
 pub struct Node {
     core: Arc<NodeCore>,
@@ -96,14 +97,16 @@ impl Node {
     /// # Errors
     ///
     /// The first that a store gave on closing; the others are closed all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the node closing: nothing can be opened or joined any more, and another call goes on with the rest.
     pub async fn close(&self) -> Result<(), Error> {
         let core = &self.core;
         core.leave.cancel();
         let mut closed = Ok(());
-        let open: Vec<Arc<Core>> = {
-            let mut collections = core.collections.lock().await;
-            collections.take().into_iter().flat_map(|open| open.iter().collect::<Vec<_>>()).collect()
-        };
+        // Whatever was being opened has the lock, and is among them.
+        let open: Vec<Arc<Core>> = core.collections.lock().await.iter().collect();
         // Rooms first: their sessions commit through the collections.
         core.rooms.close();
         core.rooms.wait().await;
@@ -165,7 +168,7 @@ impl NodeBuilder {
                 changing_identity: tokio::sync::Mutex::new(()),
                 opening,
                 limits: self.limits,
-                collections: tokio::sync::Mutex::new(Some(OpenCollections::default())),
+                collections: tokio::sync::Mutex::default(),
                 tasks: TaskTracker::new(),
                 rooms: TaskTracker::new(),
                 leave: CancellationToken::new(),
@@ -187,7 +190,7 @@ pub(crate) struct NodeCore {
     pub(crate) opening: Opening,
     limits: ReplicaLimits,
     /// `None` once the node is closed. Held across the opening of a collection, so that it is opened once.
-    collections: tokio::sync::Mutex<Option<OpenCollections>>,
+    collections: tokio::sync::Mutex<OpenCollections>,
     tasks: TaskTracker,
     /// The tasks that must end before the collections are closed.
     rooms: TaskTracker,
@@ -253,17 +256,30 @@ impl NodeCore {
         schema_version: u32,
     ) -> Result<Arc<Core>, OpenError> {
         let mut collections = self.collections.lock().await;
-        let open = collections.as_mut().ok_or(OpenError::Closed)?;
-        open.open(self, name, handler, schema_version).await
+        if self.is_closed() {
+            return Err(OpenError::Closed);
+        }
+        collections.open(self, name, handler, schema_version).await
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.leave.is_cancelled()
     }
 }
 
 async fn load_identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
     let found = store.metadata(IDENTITY_KEY, None, NonZeroU32::MIN).await?;
     let Some((_, secret)) = found.first() else { return Ok(None) };
-    let secret: &[u8; 32] = secret.as_ref().try_into().map_err(|_| {
-        OpenError::Storage(StorageError::Corrupt { detail: "the identity is not 32 bytes".to_owned() })
-    })?;
+    let Ok(secret) = secret.as_ref().try_into() else {
+        let marker = store.metadata(ENCRYPTION_MARKER_KEY, None, NonZeroU32::MIN).await?;
+        let detail = match marker.is_empty() {
+            true => {
+                return Err(StorageError::Corrupt { detail: "the identity is not 32 bytes".into() }.into());
+            }
+            false => "it was opened without any; open it as an encrypted storage".into(),
+        };
+        return Err(StorageError::OtherKeys { detail }.into());
+    };
     Ok(Some(Identity::from_secret(secret)))
 }
 

@@ -9,8 +9,8 @@ use cluster::{Cluster, Concatenate, Topology};
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use peerloom::{
-    Binary, Collection, Content, ContentError, DocumentId, Error, IdRange, InvalidName, Memory, Node,
-    OpenError, ReplicaLimits, WriteError,
+    Binary, Collection, Content, ContentError, DocumentId, Error, IdRange, InProcess, InvalidName, Memory,
+    Network, Node, OpenError, ReplicaLimits, RoomError, WriteError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -379,6 +379,21 @@ async fn a_collection_that_was_dropped_opens_again_with_another_handler_and_othe
         assert_eq!(versions(&words, id).await.len(), 2);
     }
     assert_eq!(watching.count().await, 0, "the stream of the closed collection has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_that_was_broken_off_goes_on_when_it_is_called_again() {
+    let node = Node::open(Memory::new()).await.expect("it opens");
+    let first = node.collection::<String>("first").open().await.expect("it opens");
+    let second = node.collection::<String>("second").open().await.expect("it opens");
+    assert!(node.close().now_or_never().is_none(), "there is something to wait for");
+    node.close().await.expect("it closes");
+    for collection in [first, second] {
+        let put = collection.put("it", &"word".to_owned()).await;
+        assert!(matches!(put, Err(Error::Closed)), "{put:?}");
+    }
+    let joined = node.room("room").join(InProcess::new(&Network::new())).await;
+    assert!(matches!(joined, Err(RoomError::Closed)), "{joined:?}");
 }
 
 #[tokio::test(start_paused = true)]

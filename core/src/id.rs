@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::borrow::Borrow;
 use core::fmt;
+use core::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
@@ -297,11 +298,45 @@ impl ReplicaId {
         Self(Sha256::digest(key).into())
     }
 
+    /// The id that these bytes are, such as of a list of members.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The id as bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
+
+/// All of it, as 64 digits: what [`FromStr`] reads.
+impl fmt::LowerHex for ReplicaId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+/// Reads 64 hexadecimal digits, in lower or upper case.
+impl FromStr for ReplicaId {
+    type Err = InvalidReplicaId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReplicaId> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(InvalidReplicaId);
+        if text.len() != 64 {
+            return Err(InvalidReplicaId);
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = (digit(digits[0])? << 4 | digit(digits[1])?) as u8;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// Text that is not the 64 hexadecimal digits of a replica id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a replica id has 64 hexadecimal digits")]
+pub struct InvalidReplicaId;
 
 impl fmt::Debug for ReplicaId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -309,7 +344,7 @@ impl fmt::Debug for ReplicaId {
     }
 }
 
-/// Shows the first eight bytes in hex, enough to tell replicas apart in a log.
+/// Shows the first eight bytes in hex, enough to tell replicas apart in a log. `{:x}` shows all.
 impl fmt::Display for ReplicaId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0[..8].iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
@@ -329,5 +364,25 @@ impl Opening {
     /// The number.
     pub const fn number(self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn a_replica_id_is_read_back_from_all_of_its_digits() {
+        let id = ReplicaId::of_public_key(&[7; 32]);
+        let text = format!("{id:x}");
+        assert!(text.starts_with(&format!("{id}")));
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!(text.to_uppercase().parse(), Ok(id));
+        assert_eq!(ReplicaId::from_bytes(*id.as_bytes()), id);
+        for wrong in [&text[1..], &format!("{text}0"), &text.replace(&text[..1], "g"), "\u{e9}"] {
+            assert_eq!(wrong.parse::<ReplicaId>(), Err(InvalidReplicaId), "{wrong}");
+        }
     }
 }

@@ -58,8 +58,8 @@ pub use handler::{
 };
 pub use handshake::Identity;
 pub use id::{
-    CollectionName, DOCUMENT_ID_BYTES_MAX, DocumentId, Incarnation, InvalidName, Opening, ReplicaId,
-    StoreName, Topic,
+    CollectionName, DOCUMENT_ID_BYTES_MAX, DocumentId, Incarnation, InvalidName, InvalidReplicaId, Opening,
+    ReplicaId, StoreName, Topic,
 };
 pub use invitation::{InvalidInvitation, Invitation};
 pub use replica::{
@@ -72,7 +72,9 @@ pub use session::{
     Refusal, Scanned, Session, SessionConfig, SessionCounters, SessionLimits, Share, Violation,
 };
 pub use stamp::{Clock, MalformedStamp, Stamp};
-pub use storage::{Batch, CommitError, IdRange, PageLimits, Put, Storage, StorageError, Store};
+pub use storage::{
+    Batch, CommitError, ENCRYPTION_MARKER_KEY, IdRange, PageLimits, Put, Storage, StorageError, Store,
+};
 pub use time::Now;
 pub use topic_key::{PassphraseError, TopicKey};
 pub use transport::{

@@ -230,8 +230,8 @@ pub enum StorageError {
         /// What is wrong.
         detail: String,
     },
-    /// It is encrypted with keys that are not at hand: they were changed since the storage was opened. Open the storage
-    /// again, with the password or key that is valid now.
+    /// It is encrypted with keys that are not at hand: they were changed since the storage was opened, or it was opened without any. Open the
+    /// storage again, with the password or key that is valid now.
     #[error("the store is encrypted with other keys: {detail}")]
     OtherKeys {
         /// What does not fit.
@@ -250,6 +250,9 @@ pub enum StorageError {
         detail: String,
     },
 }
+
+/// The key of metadata under which an encrypted store says that it is one, to whoever opens it without its keys.
+pub const ENCRYPTION_MARKER_KEY: &[u8] = b"\0peerloom-encrypted";
 
 /// Why a commit failed, and what became of the batch.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -57,6 +57,8 @@ impl<T: Content> Collection<T> {
 
     /// The value of a document. `None` if there is none or it is deleted.
     ///
+    /// To change it, [`read`](Self::read) it and [`save`](Self::save) what it was changed to: that replaces what was read alone.
+    ///
     /// # Errors
     ///
     /// [`Error::Content`] if the document does not hold a `T`.
@@ -80,7 +82,8 @@ impl<T: Content> Collection<T> {
         Ok(Some(Draft { id, value, context: record.document.context().clone(), state }))
     }
 
-    /// Writes a document over whatever is there now.
+    /// Writes a document over whatever is there now: over what has come from peers since it was looked at, too, and over all versions that stand
+    /// beside each other. For a change there are [`read`](Self::read) and [`save`](Self::save), which keep what was not seen.
     pub async fn put(
         &self,
         id: impl TryInto<DocumentId, Error: Into<Error>>,

@@ -195,13 +195,16 @@ impl RoomBuilder {
     /// # Errors
     ///
     /// [`RoomError::Passphrase`] if no key can be made of the passphrase, [`RoomError::ClaimTooLong`], [`RoomError::RxdbWithKey`],
-    /// [`RoomError::Rxdb`] if its collection takes no commit, and what the transport says.
+    /// [`RoomError::Rxdb`] if its collection takes no commit, [`RoomError::Closed`], and what the transport says.
     pub async fn join(self, transport: impl Transport) -> Result<Room, RoomError> {
         let topic = Topic::new(&self.topic)?;
         if self.claim.len() > CLAIM_BYTES_MAX {
             return Err(RoomError::ClaimTooLong { bytes: self.claim.len() });
         }
         let node = self.node.core().clone();
+        if node.is_closed() {
+            return Err(RoomError::Closed);
+        }
         let mut shares: Vec<SharedCollection> = Vec::new();
         for share in self.shares {
             check(&node, &shares, &share)?;
@@ -249,6 +252,7 @@ impl RoomBuilder {
 
 /// A room that was joined. Cheap to clone; all clones are the same room. Dropping the last one leaves it.
 #[derive(Clone)]
+#[must_use = "dropping a room leaves it"]
 pub struct Room {
     handle: Arc<Handle>,
 }
@@ -318,6 +322,10 @@ impl Room {
 
     /// Waits for the first peer, and until every connected peer has, durably, all that was written here before the call, and there is
     /// nothing left to get from any of them, as far as they have said.
+    ///
+    /// That is for the collections that both sides share, in one schema version, and the ways that both let them replicate: a peer that shares
+    /// none of them is not waited for. [`RoomEvent::NotShared`] and [`RoomEvent::SchemaMismatch`] tell of the others. A peer whose
+    /// store fails is waited for until it is open again, or gone.
     ///
     /// Peers that are still connecting are waited for, if they began before the call or before the first one had joined. One
     /// that failed to prove itself, or was refused, is not waited for when it comes again.

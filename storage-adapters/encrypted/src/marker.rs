@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
-use peerloom_core::{Sequence, StorageError, Store};
+use peerloom_core::{ENCRYPTION_MARKER_KEY as KEY, Sequence, StorageError, Store};
 
 use crate::cipher::Nonce;
 use crate::error::corrupt;
@@ -16,8 +16,6 @@ use crate::seal::{Epoch, StoreKeys, epoch_of};
 
 /// The format of markers and of everything in a marked store.
 const FORMAT: u32 = 1;
-
-const KEY: &[u8] = b"\0peerloom-encrypted";
 
 /// What separates the marker's key from the rest of a key that begins with it.
 const ESCAPE: u8 = 1;

@@ -1,6 +1,7 @@
 //! Creating, opening, and changing what opens.
 
 use bytes::Bytes;
+use peerloom::{Node, OpenError};
 use peerloom_core::{Batch, Storage, StorageError, StoreName};
 use peerloom_encrypted::{Encrypted, EncryptionError, PasswordCost, Secret, SecretKind};
 use peerloom_memory::Memory;
@@ -43,6 +44,16 @@ async fn a_storage_opens_with_its_password_and_with_nothing_else() {
     assert!(matches!(other, EncryptionError::OtherSecret { expected: SecretKind::Password }), "{other}");
     let storage = with_password(&disk, "right").await;
     assert_eq!(feed(&*open(&storage, "notes").await).await, [record("a", 1, "body")]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_opened_without_the_encryption_is_told_so() {
+    let disk = Memory::new();
+    let node = Node::open(with_password(&disk, "right").await).await.expect("it opens");
+    node.close().await.expect("it closes");
+    let opened = Node::open(disk.clone()).await.map(|_| ());
+    assert!(matches!(opened, Err(OpenError::Storage(StorageError::OtherKeys { .. }))), "{opened:?}");
+    Node::open(with_password(&disk, "right").await).await.expect("nothing was changed");
 }
 
 #[tokio::test]
