@@ -10,8 +10,8 @@ use cluster::{
 };
 use futures_util::{FutureExt, StreamExt};
 use peerloom::{
-    CloseReason, CommitError, Error, Events, IdRange, InProcess, Memory, Room, RoomError, RoomEvent,
-    SessionLimits, StorageError,
+    CloseReason, CommitError, Error, Events, IdRange, InProcess, Memory, PeerState, Room, RoomError,
+    RoomEvent, SessionLimits, StorageError,
 };
 use tokio::time::Instant;
 
@@ -71,13 +71,21 @@ async fn after_a_commit_of_unknown_fate_nothing_is_written_until_the_node_is_reo
         let mut cluster = Cluster::of(2, Topology::Mesh).await;
         cluster.put(0, "it", "first").await;
         cluster.converged().await;
+        let mut events = [0, 1].map(|index| cluster.room(index).events());
+        let watched = cluster.notes(0).watch();
         cluster.members[0].disk.fail_commit_after(0, fate);
         let failed = cluster.notes(0).put("it", &"second".to_owned()).await;
         assert!(matches!(failed, Err(Error::Commit(CommitError::Unknown(_)))), "{failed:?}");
         let refused = cluster.notes(0).put("it", &"third".to_owned()).await;
         assert!(matches!(refused, Err(Error::MustReopen)), "{refused:?}");
         assert!(matches!(cluster.room(0).caught_up().await, Err(RoomError::MustReopen(_))));
+        told(&mut events[0], "the failure", |event| matches!(event, RoomEvent::StorageFailed { .. })).await;
+        let ended = watched.collect::<Vec<_>>().await;
+        assert!(matches!(ended.as_slice(), [Err(Error::MustReopen)]), "{ended:?}");
         cluster.put(1, "other", "word").await;
+        let failed = |event: &RoomEvent| matches!(event, RoomEvent::PeerStorageFailed { .. });
+        told(&mut events[1], "the peer's failure", failed).await;
+        assert_eq!(cluster.room(1).peers()[0].state, PeerState::CatchingUp);
         cluster.stop(0).await;
         cluster.start(0).await;
         cluster.converged().await;

@@ -270,7 +270,7 @@ async fn loses(victim: &mut Honest, liar: ReplicaId, lie: &str, expected: impl F
     told(&mut victim.events, lie, |event| {
         matches!(
             event,
-            RoomEvent::PeerLeft { peer, reason: CloseReason::Violation(violation) }
+            RoomEvent::PeerLeft { peer, reason: CloseReason::Violation(violation), .. }
                 if *peer == liar && expected(violation)
         )
     })
@@ -337,7 +337,7 @@ async fn a_peer_that_asks_and_never_reads_counts_as_gone() {
         victim.side.notes.put("large", &"x".repeat(300_000)).await.expect("the write is taken");
     }
     told(&mut victim.events, "the silence", |event| {
-        matches!(event, RoomEvent::PeerLeft { peer, reason: CloseReason::Silent } if *peer == replica)
+        matches!(event, RoomEvent::PeerLeft { peer, reason: CloseReason::Silent, .. } if *peer == replica)
     })
     .await;
     pings.await.expect("no panic");

@@ -142,7 +142,9 @@ async fn the_events_of_a_peer_tell_its_visit_from_beginning_to_end() {
             }
             RoomEvent::Conflict { versions: 2, id, .. } if id.as_str() == "it" => "conflict",
             RoomEvent::CaughtUp { peer: caught_up } if *caught_up == peer => "caught up",
-            RoomEvent::PeerLeft { peer: left, reason: CloseReason::LeftByPeer } if *left == peer => "left",
+            RoomEvent::PeerLeft { peer: left, reason: CloseReason::LeftByPeer, .. } if *left == peer => {
+                "left"
+            }
             other => panic!("{other:?}"),
         })
         .collect();

@@ -259,6 +259,41 @@ fn different_schema_versions_are_told_on_both_sides_and_nothing_moves() {
 }
 
 #[test]
+fn a_collection_that_the_peer_does_not_share_is_told() {
+    let mut room = Room::new(5);
+    (0..2).for_each(|_| {
+        room.add_node(&["notes", "tasks"]);
+    });
+    let end = room.connect_bare(LEFT, RIGHT);
+    [0, 1].into_iter().for_each(|shelf| room.share(end, shelf, Terms::FULL));
+    room.share(end + 1, 1, Terms::FULL);
+    room.settle();
+    let told =
+        |end: usize| room.ends[end].events.iter().filter(|event| matches!(event, Event::NotShared { .. }));
+    assert_eq!(told(end).collect::<Vec<_>>(), [&Event::NotShared { collection: CollectionIndex(0) }]);
+    assert_eq!(told(end + 1).count(), 0);
+    assert!(room.ends[end].session.is_caught_up(), "nobody waits for what was never shared");
+}
+
+#[test]
+fn a_peer_whose_store_has_failed_is_told_and_never_caught_up() {
+    let mut room = pair();
+    room.put(LEFT, "a", "one");
+    let end = room.connect_bare(LEFT, RIGHT);
+    room.share(end, 0, Terms::FULL);
+    room.share(end + 1, 0, Terms { serves: false, pulls: false, filter: None });
+    room.settle();
+    let failed = Event::PeerStorageFailed { collection: CollectionIndex(0) };
+    assert!(room.ends[end].events.contains(&failed));
+    for end in [end, end + 1] {
+        let events = &room.ends[end].events;
+        assert!(!events.iter().any(|event| matches!(event, Event::Shared { .. } | Event::CaughtUp)));
+        assert!(!room.ends[end].session.is_caught_up());
+    }
+    assert_eq!(body(&room, RIGHT, "a"), None);
+}
+
+#[test]
 fn different_handlers_are_told_on_both_sides_and_documents_still_move() {
     let mut room = pair();
     room.nodes[RIGHT].shelves[0].handler = "another".into();

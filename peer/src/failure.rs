@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use peerloom::core::{CollectionName, CommitError};
 use peerloom::webrtc::InvalidServer;
 use peerloom::{Error, OpenError, RoomError, StorageError, TransportError};
 
@@ -55,6 +56,8 @@ pub(crate) enum Failure {
     Value(String),
     #[error("{}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("the store of {collection} takes nothing more; start the peer again")]
+    StorageFailed { collection: CollectionName, source: CommitError },
     #[error("the control socket")]
     Socket(#[source] io::Error),
     #[error("the control socket {} cannot be made", path.display())]

@@ -119,12 +119,16 @@ fn token_in(path: PathBuf) -> impl Fn() -> String + Send + Sync + 'static {
     }
 }
 
-/// Writes into the log what happens in a room. Returns when the room has ended.
+/// Writes into the log what happens in a room. Returns when the room has ended, or a store has failed: whoever watches the process starts it again,
+/// and it goes on from what is on the disk.
 async fn follow(signaling: String, mut events: peerloom::Events) -> Failure {
     let mut source = None;
     while let Some(event) = events.next().await {
         match event {
             RoomEvent::Ended { error } => source = Some(error),
+            RoomEvent::StorageFailed { collection, error: source } => {
+                return Failure::StorageFailed { collection, source };
+            }
             event => log(&event),
         }
     }
@@ -135,12 +139,15 @@ fn log(event: &RoomEvent) {
     use tracing::{debug, info, warn};
     match event {
         RoomEvent::PeerJoined { peer, address } => info!(%peer, %address, "a peer has joined"),
-        RoomEvent::PeerLeft { peer, reason } => info!(%peer, %reason, "a peer has left"),
+        RoomEvent::PeerLeft { peer, address, reason } => info!(%peer, %address, %reason, "a peer has left"),
         RoomEvent::CaughtUp { peer } => info!(%peer, "caught up with a peer"),
         RoomEvent::ConnectionFailed { address, reason } => info!(%address, %reason, "a connection failed"),
         RoomEvent::Refused { address, peer, reason, by_peer } => {
             let peer = peer.map(tracing::field::display);
             warn!(%address, peer, %reason, by_peer, "refused");
+        }
+        RoomEvent::NotShared { peer, collection } => {
+            warn!(%peer, %collection, "a peer does not share a collection; compare the names");
         }
         RoomEvent::Shared { peer, collection } => debug!(%peer, %collection, "a collection is shared"),
         RoomEvent::Conflict { collection, id, versions } => {

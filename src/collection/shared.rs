@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use peerloom_core::{CollectionName, ConflictHandler, Incarnation, Sequence, Snapshot};
+use peerloom_core::{CollectionName, CommitError, ConflictHandler, Incarnation, Sequence, Snapshot};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -168,8 +168,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn fail(&self) {
+    /// Nobody knows what became of a commit.
+    pub(super) fn fail(&self, error: &CommitError) {
         self.failed.store(true, Ordering::Release);
+        self.tell(&RoomEvent::StorageFailed { collection: self.name.clone(), error: error.clone() });
+        // Who waits for progress waits no longer.
+        self.progress.send_modify(|_| {});
     }
 
     pub(crate) fn closed(&self) -> &CancellationToken {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::content::{Content, ContentError};
 use super::handle::{page_limits, value_of};
 use super::open::Core;
-use super::shared::Progress;
+use super::shared::{Progress, Shared};
 use crate::error::Error;
 
 /// How many documents are read from the store at a time.
@@ -35,7 +35,7 @@ pub struct Change<T> {
     pub checkpoint: Checkpoint,
 }
 
-/// A stream of changes. Ends when the collection is closed.
+/// A stream of changes. Ends when the collection is closed, and after an error: with [`Error::MustReopen`] when it takes nothing more.
 #[must_use = "streams do nothing unless polled"]
 pub struct Changes<T> {
     records: Pin<Box<dyn Stream<Item = Result<Seen, Error>> + Send>>,
@@ -48,6 +48,7 @@ struct Seen {
 }
 
 struct Feed {
+    shared: Arc<Shared>,
     store: Arc<dyn Store>,
     progress: watch::Receiver<Progress>,
     closed: CancellationToken,
@@ -62,7 +63,15 @@ impl<T: Content> Changes<T> {
         let progress = core.shared.progress();
         let snapshot = core.snapshot();
         let (store, closed) = (core.store.clone(), core.shared.closed().clone());
-        let feed = Feed { store, progress, closed, cursor, page: VecDeque::new(), snapshot };
+        let feed = Feed {
+            shared: core.shared.clone(),
+            store,
+            progress,
+            closed,
+            cursor,
+            page: VecDeque::new(),
+            snapshot,
+        };
         let records = stream::unfold(Some(feed), |feed| async {
             let mut feed = feed?;
             match feed.next().await? {
@@ -91,6 +100,9 @@ impl Feed {
                     Err(error) => return Some(Err(error.into())),
                 }
                 continue;
+            }
+            if self.shared.is_failed() {
+                return Some(Err(Error::MustReopen));
             }
             tokio::select! {
                 biased;

@@ -119,7 +119,7 @@ impl Writer {
         let committed = if batch.is_empty() { Ok(()) } else { self.write_down(batch, next).await };
         if let Err(error) = committed {
             if matches!(error, CommitError::Unknown(_)) && !planted!(UnknownCommitTrusted) {
-                self.shared.fail();
+                self.shared.fail(&error);
             }
             tracing::error!(collection = %self.shared.name(), %error, "a commit failed");
             return pending.into_iter().for_each(|pending| pending.fail(&error));
@@ -232,8 +232,8 @@ impl Writer {
                 }
                 let metadata = page.into_iter().map(|(key, _)| (key, None)).collect();
                 let committed = self.store.commit(Batch { records: Vec::new(), metadata }).await;
-                if matches!(committed, Err(CommitError::Unknown(_))) {
-                    self.shared.fail();
+                if let Err(error @ CommitError::Unknown(_)) = &committed {
+                    self.shared.fail(error);
                 }
                 committed?;
             }

@@ -254,7 +254,7 @@ impl Driver {
                 let now = progress.borrow_and_update().clone();
                 Some(((collection, now), progress))
             })));
-            // What has failed fails every session at its first page, and the other collections with it.
+            // What has failed would fail every session at its first page, and the other collections with it. To offer it neither way says so.
             let works = !core.shared.is_failed();
             self.handle(Input::Share(Share {
                 name: core.shared.name().clone(),
@@ -390,6 +390,12 @@ impl Driver {
             }
             (Event::Shared { collection }, Some(peer)) => {
                 RoomEvent::Shared { peer, collection: name(collection) }
+            }
+            (Event::NotShared { collection }, Some(peer)) => {
+                RoomEvent::NotShared { peer, collection: name(collection) }
+            }
+            (Event::PeerStorageFailed { collection }, Some(peer)) => {
+                RoomEvent::PeerStorageFailed { peer, collection: name(collection) }
             }
             (Event::SchemaMismatch { collection, ours, theirs }, Some(peer)) => {
                 RoomEvent::SchemaMismatch { peer, collection: name(collection), ours, theirs }

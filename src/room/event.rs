@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use futures_util::stream;
 use peerloom_core::{
-    CloseReason, CollectionName, DocumentId, PeerAddress, Refusal, ReplicaId, TransportError,
+    CloseReason, CollectionName, CommitError, DocumentId, PeerAddress, Refusal, ReplicaId, TransportError,
 };
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +26,13 @@ pub enum RoomEvent {
         /// Where.
         address: PeerAddress,
     },
-    /// A peer that had joined is gone.
+    /// A peer that had joined is gone from an address. One that was killed and came back has joined at its new address by then:
+    /// [`Room::peers`](super::Room::peers) tells who is there.
     PeerLeft {
         /// Who.
         peer: ReplicaId,
+        /// Where it was.
+        address: PeerAddress,
         /// Why.
         reason: CloseReason,
     },
@@ -57,6 +60,29 @@ pub enum RoomEvent {
         peer: ReplicaId,
         /// The collection.
         collection: CollectionName,
+    },
+    /// A peer that has joined does not share a collection, which stays here. If both should, compare the names.
+    NotShared {
+        /// The peer.
+        peer: ReplicaId,
+        /// The collection.
+        collection: CollectionName,
+    },
+    /// A peer's store of a collection has failed: nothing of it replicates with this peer, which is not caught up until its application has
+    /// opened the store again.
+    PeerStorageFailed {
+        /// The peer.
+        peer: ReplicaId,
+        /// The collection.
+        collection: CollectionName,
+    },
+    /// The store of a collection has failed a commit, and nobody knows what became of it: the collection takes nothing more. Close the node
+    /// and open it again.
+    StorageFailed {
+        /// The collection.
+        collection: CollectionName,
+        /// What the storage says.
+        error: CommitError,
     },
     /// The schema versions differ: the collection does not replicate with this peer. Bring both to the same version.
     SchemaMismatch {

@@ -99,11 +99,12 @@ impl RoomTask {
         let driver = Driver::new(self.room.clone(), number, connection);
         let (done, ended) = oneshot::channel();
         let span = tracing::info_span!("peer", %address);
-        let room = self.room.clone();
+        let (room, at) = (self.room.clone(), address.clone());
         self.room.node.spawn_in_room(
             async move {
                 // Should the task be dropped or panic, the peer is gone all the same.
-                let mut listed = Listed { room, number, reason: CloseReason::ConnectionLost };
+                let reason = CloseReason::ConnectionLost;
+                let mut listed = Listed { room, number, address: at, reason };
                 let ended = driver.run(stop).await;
                 listed.reason = ended.reason.clone();
                 drop(listed);
@@ -201,13 +202,15 @@ impl RoomTask {
 struct Listed {
     room: Arc<RoomCore>,
     number: SessionNumber,
+    address: PeerAddress,
     reason: CloseReason,
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
         self.room.peers.remove(self.number, |peer| {
-            self.room.tell(RoomEvent::PeerLeft { peer, reason: self.reason.clone() });
+            let (address, reason) = (self.address.clone(), self.reason.clone());
+            self.room.tell(RoomEvent::PeerLeft { peer, address, reason });
         });
     }
 }

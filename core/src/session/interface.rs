@@ -249,6 +249,16 @@ pub enum Event {
         /// The collection.
         collection: CollectionIndex,
     },
+    /// The peer has made all the offers that it announced, and this collection is not among them.
+    NotShared {
+        /// The collection.
+        collection: CollectionIndex,
+    },
+    /// The peer neither serves the collection nor pulls it, because its store has failed.
+    PeerStorageFailed {
+        /// The collection.
+        collection: CollectionIndex,
+    },
     /// The schema versions differ: the collection does not replicate with this peer.
     SchemaMismatch {
         /// The collection.

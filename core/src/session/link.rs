@@ -35,6 +35,8 @@ struct Remote {
     serves: bool,
     /// Different schema versions: nothing replicates.
     mismatched: bool,
+    /// One side neither serves nor pulls, because its store has failed.
+    failed: bool,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -87,6 +89,9 @@ impl Link {
     }
 
     pub(super) fn is_caught_up(&self) -> bool {
+        if self.remote.as_ref().is_some_and(|remote| remote.failed) {
+            return false;
+        }
         let pulled = !self.sink.expected || (self.sink.complete && self.sink.is_idle());
         pulled && (!self.source.is_pulled() || self.source.is_done(self.share.snapshot.end))
     }
@@ -114,17 +119,22 @@ impl Link {
         let (collection, mut effects) = (self.collection, Vec::new());
         let mismatched = offer.schema_version != self.share.schema_version;
         let pulls = self.share.pulls && offer.serves && !mismatched;
+        let peer_failed = !offer.serves && !offer.pulls;
+        let failed = peer_failed || !self.share.serves && !self.share.pulls;
         let remote = Remote {
             incarnation: offer.incarnation,
             checkpoint_key: checkpoint_key(peer, offer.filter.as_deref()),
             direct: pulls && offer.filter.is_none(),
             serves: pulls,
             mismatched,
+            failed,
         };
         if mismatched {
             let (ours, theirs) = (self.share.schema_version, offer.schema_version);
             effects.push(Effect::Report(Event::SchemaMismatch { collection, ours, theirs }));
-        } else {
+        } else if peer_failed {
+            effects.push(Effect::Report(Event::PeerStorageFailed { collection }));
+        } else if !failed {
             effects.push(Effect::Report(Event::Shared { collection }));
         }
         if offer.handler != self.share.handler {

@@ -69,6 +69,8 @@ pub struct Session {
     /// Offers of collections that we do not share, kept until we do.
     unmatched: Vec<crate::wire::Offer>,
     offers_received: usize,
+    /// Once the peer's offers have come, what is not among them was told.
+    compared: bool,
     counters: SessionCounters,
     caught_up: bool,
     tag: Vec<u8>,
@@ -96,9 +98,10 @@ impl Hash for Session {
             offered,
             unmatched,
             offers_received,
+            compared,
             caught_up,
         } = self;
-        (phase, links, offered, unmatched, offers_received, caught_up).hash(hasher);
+        (phase, links, offered, unmatched, offers_received, compared, caught_up).hash(hasher);
         (assembler, outbox, outbox_bytes, pong_waits, backlogged).hash(hasher);
         (started_at, heard_at, sent_at).hash(hasher);
     }
@@ -138,6 +141,7 @@ impl Session {
             offered: BTreeMap::new(),
             unmatched: Vec::new(),
             offers_received: 0,
+            compared: false,
             counters: SessionCounters::default(),
             caught_up: false,
             tag: Vec::new(),
@@ -293,8 +297,10 @@ impl Session {
     /// What can be done now, whatever happened.
     fn go_on(&mut self, now: Now, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
         self.watch_the_time(now)?;
-        if !matches!(self.phase, Phase::Open { .. }) {
-            return Ok(());
+        let Phase::Open { offers, .. } = self.phase else { return Ok(()) };
+        if self.offers_received >= offers as usize && !core::mem::replace(&mut self.compared, true) {
+            let lacking = self.links.iter().filter(|link| !link.is_offered()).map(Link::collection);
+            effects.extend(lacking.map(|collection| Effect::Report(Event::NotShared { collection })));
         }
         self.backlogged = false;
         for index in 0..self.links.len() {
