@@ -111,7 +111,7 @@ impl Call {
                 sockets.set_connecting(false);
                 match opened {
                     Ok((opened, line)) => talk.live(opened, line).await,
-                    Err(failure) => tracing::debug!(%failure, "an attempt to connect failed"),
+                    Err(failure) => tracing::info!(%failure, "an attempt to connect to a peer failed"),
                 }
                 if let Err(error) = connection.close().await {
                     tracing::debug!(%error, "a connection did not close cleanly");

@@ -30,6 +30,15 @@
 //!
 //! The channel binding is made of the fingerprints of both certificates. Each connection has certificates of its own.
 //!
+//! # Peers that do not meet
+//!
+//! Nothing is told of peers that are never heard of, and waiting for them does not end. What to look at, in this order:
+//!
+//! - Is the signaling server reached? `tracing` has a warning if it is not, and again after each connection to it that is lost.
+//! - Are topic and key the same, letter by letter? With another key the peers are in another room, and nobody can tell.
+//! - Is there a way? In one network, or to a public address, there is without help. Behind NATs peers take a STUN server, and where these let
+//!   nothing through, a TURN server: [`Options::ice_servers`]. `tracing` says of each attempt at the level of information why it failed.
+//!
 //! # Peers that are not Peerloom's
 //!
 //! Peers on simple-peer, such as RxDB's, can connect. What they send as text comes as its bytes, and a message that begins

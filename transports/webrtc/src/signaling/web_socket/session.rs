@@ -192,7 +192,13 @@ impl<C: Connect> Client<C> {
                 }
                 Err(ended) => ended,
             };
-            tracing::debug!(detail = ended.detail, "no connection to the signaling server");
+            match self.failures {
+                0 => tracing::warn!(
+                    detail = ended.detail,
+                    "no connection to the signaling server; trying again"
+                ),
+                _ => tracing::debug!(detail = ended.detail, "no connection to the signaling server"),
+            }
             if self.is_final(ended.retry) {
                 let _ = self.told.send(Err(TransportError::Refused { detail: ended.detail })).await;
                 return;
